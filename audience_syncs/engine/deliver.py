@@ -1,0 +1,267 @@
+"""Delivers a sealed plan: reads its batches, sends them, books what came back.
+
+Before a batch is sent, it is noted as sent; when its answer is there, the verdicts are booked. Both are durable, in one
+small commit per batch: whatever happens in between, the next run knows which batches may have been applied.
+
+One thread (the caller's) talks to the database; as many as the destination allows talk to the platform. At most that many
+batches are in memory, and at most that many are without an answer when the process dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import orjson
+import sqlalchemy as sa
+
+from audience_syncs.destinations.contract import Destination
+from audience_syncs.engine.plan import ADDITIONS, REMOVALS, Plan
+from audience_syncs.engine.prepare import fields_of
+from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
+from audience_syncs.model.values import Batch, Outgoing, Progress, Verdict, VerdictKind
+from audience_syncs.warehouse.connection import Warehouse
+
+GIVE_UP_AFTER = 3
+"""Batches in a row without one answer, each after all its retries, before the platform is taken to be down."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A batch on its way: the plan rows behind its members, by position."""
+
+    phase: int
+    batch: int
+    seqs: Sequence[int]
+    call: Callable[[Batch], Sequence[Verdict]]
+    content: Batch
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What came of a batch. ``stop`` is the error that ends the run; members it left without an answer are retryable."""
+
+    verdicts: list[Verdict]
+    stop: DestinationError | None = None
+    silent: bool = field(default=False)
+    """No member got an answer: the platform may be down."""
+
+
+def deliver(
+    connection: sa.Connection,
+    warehouse: Warehouse,
+    plan: Plan,
+    destination: Destination,
+    list_id: str,
+    *,
+    progress: Callable[[Progress], None],
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Sends the plan: removals first, then additions.
+
+    That order matters: a platform that recognises one person by the old and by the new email would otherwise drop whom
+    it has just added. Every answer that arrived is booked, also when this raises: DestinationError when the platform
+    refuses our access, the list is gone, or it is down.
+    """
+    booker = _Booker(connection, warehouse, plan, clock)
+    total = sum(plan.rows.get(phase, 0) for phase in (REMOVALS, ADDITIONS))
+    done = 0
+    with ThreadPoolExecutor(destination.spec.concurrency, thread_name_prefix="deliver") as threads:
+        for phase in (REMOVALS, ADDITIONS):
+            silent = 0
+            # Closed at once when this raises, so that what is under way is still booked.
+            with closing(_in_flight(booker, threads, destination, list_id, plan, phase)) as answers:
+                for sent, answer in answers:
+                    done += len(sent.seqs)
+                    progress(Progress("deliver", done, total))
+                    if answer.stop is not None:
+                        raise answer.stop
+                    silent = silent + 1 if answer.silent else 0
+                    if silent >= GIVE_UP_AFTER:
+                        raise DestinationError(
+                            f"{silent} batches in a row got no answer after all retries; the platform seems to be down",
+                            code="DESTINATION_DOWN",
+                            remedy="nothing is lost: the next run settles what is open and sends the rest",
+                        )
+
+
+def _in_flight(
+    booker: _Booker, threads: ThreadPoolExecutor, destination: Destination, list_id: str, plan: Plan, phase: int
+) -> Generator[tuple[_Sent, _Answer]]:
+    """Keeps as many batches under way as the destination allows, and books each answer before yielding it.
+
+    When the caller stops listening (an error, a cancelled run), batches under way are waited for and booked.
+    """
+    waiting: dict[Future[_Answer], _Sent] = {}
+    batches = iter(range(1, plan.batches.get(phase, 0) + 1))
+    exhausted = False
+    try:
+        while True:
+            while not exhausted and len(waiting) < destination.spec.concurrency:
+                number = next(batches, None)
+                if number is None:
+                    exhausted = True
+                    break
+                sent = booker.read(destination, list_id, phase, number)
+                booker.note_sent(sent)
+                waiting[threads.submit(_send, sent)] = sent
+            if not waiting:
+                return
+            yield from _book_finished(booker, waiting)
+    finally:
+        while waiting:
+            for _ in _book_finished(booker, waiting):
+                pass
+
+
+def _book_finished(booker: _Booker, waiting: dict[Future[_Answer], _Sent]) -> Iterator[tuple[_Sent, _Answer]]:
+    finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    for future in finished:
+        sent = waiting.pop(future)
+        answer = future.result()
+        booker.book(sent, answer.verdicts)
+        yield sent, answer
+
+
+class _Booker:
+    """The database's side of delivery."""
+
+    def __init__(
+        self, connection: sa.Connection, warehouse: Warehouse, plan: Plan, clock: Callable[[], datetime]
+    ) -> None:
+        self._connection = connection
+        self._warehouse = warehouse
+        self._plan = plan
+        self._clock = clock
+
+    def read(self, destination: Destination, list_id: str, phase: int, number: int) -> _Sent:
+        """One batch of the plan, as it was sealed."""
+        plan = self._warehouse.tables.plan
+        query = (
+            sa.select(plan.c.seq, plan.c.identifiers, plan.c.payload, plan.c.remote_id)
+            .where(plan.c.sync == self._plan.sync, plan.c.plan_id == self._plan.id)
+            .where(plan.c.phase == phase, plan.c.batch == number)
+            .order_by(plan.c.seq)
+        )
+        rows = self._connection.execute(query).all()
+        adding = phase == ADDITIONS
+        members = [
+            Outgoing(orjson.loads(payload) if adding else fields_of(identifiers), remote_id)
+            for _, identifiers, payload, remote_id in rows
+        ]
+        deliver_call = destination.add if adding else destination.remove
+        content = Batch(
+            members,
+            number=number,
+            of=self._plan.batches[phase],
+            session=_session(self._plan, phase),
+            total=self._plan.rows[phase],
+        )
+        return _Sent(phase, number, [row.seq for row in rows], lambda batch: deliver_call(list_id, batch), content)
+
+    def note_sent(self, sent: _Sent) -> None:
+        """From now on this batch may have been applied."""
+        self._connection.execute(
+            sa.insert(self._warehouse.tables.batches).values(
+                plan_id=self._plan.id, phase=sent.phase, batch=sent.batch, sent_at=self._clock()
+            )
+        )
+        self._connection.commit()
+
+    def book(self, sent: _Sent, verdicts: Sequence[Verdict]) -> None:
+        """Writes the verdicts that are not plain acceptance, and that the batch has been answered."""
+        if len(verdicts) != len(sent.seqs):
+            raise DestinationError(
+                f"the destination answered for {len(verdicts)} of {len(sent.seqs)} members",
+                code="DESTINATION_CONTRACT",
+                remedy="report this: a destination must give one verdict per member",
+            )
+        tables = self._warehouse.tables
+        rows = [
+            (self._plan.id, seq, verdict.kind.value, verdict.reason_code, verdict.reason[:500], verdict.remote_id)
+            for seq, verdict in zip(sent.seqs, verdicts, strict=True)
+            if verdict.kind is not VerdictKind.ACCEPTED or verdict.remote_id is not None
+        ]
+        if rows:
+            columns = ("plan_id", "seq", "verdict", "reason_code", "reason", "remote_id")
+            self._warehouse.dialect.copy_rows(self._connection, tables.verdicts, columns, rows)
+        batches = tables.batches
+        self._connection.execute(
+            sa.update(batches)
+            .where(batches.c.plan_id == self._plan.id, batches.c.phase == sent.phase, batches.c.batch == sent.batch)
+            .values(booked_at=self._clock())
+        )
+        self._connection.commit()
+
+
+def _session(plan: Plan, phase: int) -> int:
+    """A positive 63-bit number, the same for all batches of a phase and different for every other."""
+    text = f"{plan.sync}\n{plan.id}\n{plan.digest}\n{phase}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1 or 1
+
+
+def _send(sent: _Sent) -> _Answer:
+    """Runs in a delivery thread: sends one batch and turns whatever comes back into verdicts."""
+    isolation = _Isolation(sent.call, len(sent.content))
+    stop: DestinationError | None = None
+    try:
+        isolation.send(sent.content, range(len(sent.content)))
+    except DestinationError as error:
+        stop = error
+    left = Verdict(VerdictKind.RETRYABLE, stop.code if stop else "NOT_SENT", "the run stopped before this was sent")
+    verdicts = [left if verdict is None else verdict for verdict in isolation.verdicts]
+    silent = all(verdict.kind in (VerdictKind.RETRYABLE, VerdictKind.UNKNOWN) for verdict in verdicts)
+    return _Answer(verdicts, stop, silent and bool(verdicts))
+
+
+class _Isolation:
+    """Sends a batch; one that is refused as a whole is split until the members at fault are alone.
+
+    A platform that names the member at fault costs one more request for each, one that does not some 2 log2(n). Where
+    nothing at all is accepted after ``HOPELESS`` refusals, the fault is not in single members and the search ends.
+    """
+
+    HOPELESS = 40
+
+    def __init__(self, call: Callable[[Batch], Sequence[Verdict]], size: int) -> None:
+        self.verdicts: list[Verdict | None] = [None] * size
+        self._call = call
+        self._refusals = 0
+        self._answered = False
+
+    def send(self, batch: Batch, positions: Sequence[int]) -> None:
+        """``positions``: where the batch's members stand in the whole."""
+        while positions:
+            try:
+                verdicts = self._call(batch)
+            except NotApplied as error:
+                return self._give(positions, Verdict(VerdictKind.RETRYABLE, error.code, error.message))
+            except NoAnswer as error:
+                return self._give(positions, Verdict(VerdictKind.UNKNOWN, error.code, error.message))
+            except BatchRefused as refused:
+                self._refusals += 1
+                verdict = Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason)
+                if len(positions) == 1 or (self._refusals > self.HOPELESS and not self._answered):
+                    return self._give(positions, verdict)
+                at_fault = refused.position
+                if at_fault is None or not 0 <= at_fault < len(positions):
+                    middle = len(positions) // 2
+                    self.send(replace(batch, members=batch.members[:middle]), positions[:middle])
+                    return self.send(replace(batch, members=batch.members[middle:]), positions[middle:])
+                self.verdicts[positions[at_fault]] = verdict
+                batch = replace(batch, members=[*batch.members[:at_fault], *batch.members[at_fault + 1 :]])
+                positions = [*positions[:at_fault], *positions[at_fault + 1 :]]
+            else:
+                self._answered = True
+                for position, verdict in zip(positions, verdicts, strict=True):
+                    self.verdicts[position] = verdict
+                return None
+        return None
+
+    def _give(self, positions: Sequence[int], verdict: Verdict) -> None:
+        for position in positions:
+            self.verdicts[position] = verdict

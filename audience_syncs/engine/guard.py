@@ -1,0 +1,45 @@
+"""The guard: limits beyond which a plan is not sent. Pure: figures in, an objection or None out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audience_syncs.model.config import GuardConfig
+from audience_syncs.model.values import PlanCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the guard looks at. ``holding``: members the list held before this plan, as far as the ledger knows."""
+
+    in_audience: int
+    holding: int
+    counts: PlanCounts
+
+
+def objection(guard: GuardConfig, figures: Figures) -> str | None:
+    """Why this plan must not be sent without a person's approval; None when it may be."""
+    removed = figures.counts.removed
+    if figures.in_audience == 0 and not guard.allow_empty:
+        return (
+            f"the audience has 0 members; the list holds {figures.holding:,}, all of whom would be removed "
+            "(guard.allow_empty)"
+        )
+    share = 100 * removed / figures.holding if figures.holding else 0.0
+    if removed > guard.min_drop and share > guard.max_drop_percent and not (
+        figures.in_audience == 0 and guard.allow_empty
+    ):
+        return (
+            f"{removed:,} of {figures.holding:,} members would be removed, {share:.1f} %; the limit is "
+            f"{guard.max_drop_percent:g} % (guard.max_drop_percent) once it is more than {guard.min_drop:,} people"
+        )
+    if guard.max_removals is not None and removed > guard.max_removals:
+        return f"{removed:,} members would be removed; the limit is {guard.max_removals:,} (guard.max_removals)"
+    unusable = figures.counts.unusable
+    unusable_share = 100 * unusable / figures.in_audience if figures.in_audience else 0.0
+    if unusable > guard.min_drop and unusable_share > guard.max_unusable_percent:
+        return (
+            f"{unusable:,} of {figures.in_audience:,} members have no usable identifier, {unusable_share:.1f} %; the "
+            f"limit is {guard.max_unusable_percent:g} % (guard.max_unusable_percent)"
+        )
+    return None

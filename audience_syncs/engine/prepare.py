@@ -1,0 +1,170 @@
+"""Turns a row of the audience into what the destination is sent: the mapping, applied; values normalised and hashed.
+
+Compiled once per run, then called once per changed member: the only work per row that is done in Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+
+from audience_syncs.destinations.contract import DestinationSpec, FieldSpec
+from audience_syncs.identifiers import Unusable, normalise, rule_version
+from audience_syncs.model.config import MappedField, SyncConfig
+from audience_syncs.model.errors import AudienceError, DefinitionError
+from audience_syncs.model.values import FieldValue, RejectionCount
+
+NO_IDENTIFIER = "NO_USABLE_IDENTIFIER"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A member, ready to be sealed. ``identifiers`` is empty when nothing in the row finds a person: ``reason`` says why."""
+
+    payload: str
+    digest: str
+    identifiers: list[str]
+    reason: str = ""
+
+
+def identifier(field: str, value: str) -> str:
+    """How the ledger writes an identifier."""
+    return f"{field}:{value}"
+
+
+def fields_of(identifiers: Sequence[str]) -> dict[str, FieldValue]:
+    """The fields to send for identifiers out of the ledger: what ``identifier`` wrote, read back."""
+    fields: dict[str, FieldValue] = {}
+    for text in identifiers:
+        name, _, value = text.partition(":")
+        seen = fields.get(name)
+        if seen is None:
+            fields[name] = value
+        elif isinstance(seen, str):
+            fields[name] = [seen, value]
+        else:
+            seen.append(value)
+    return fields
+
+
+@dataclass(slots=True)
+class _Step:
+    name: str
+    normalise: Callable[..., str]
+    position: int | None
+    constant: object
+    region: int | None
+    default_region: str | None
+    identifier: bool
+    multiple: bool
+
+
+class Preparer:
+    """The mapping of one sync, compiled.
+
+    ``columns`` are the audience's columns it needs, in the order ``prepare`` wants their values; ``salt`` changes whenever
+    the mapping or a normalisation rule changes, so that fingerprints change with it.
+    """
+
+    def __init__(self, sync: SyncConfig, spec: DestinationSpec, available: Sequence[str], where: str) -> None:
+        self.columns: list[str] = []
+        self._steps: list[_Step] = []
+        self._dropped: Counter[tuple[str, str]] = Counter()
+        rules: set[str] = set()
+        for name, mapped in sync.mapping.items():
+            field = spec.field(name)
+            if field is None:
+                known = ", ".join(known.name for known in spec.fields)
+                raise DefinitionError(
+                    f"{spec.title} has no field {name!r}", where=where, remedy=f"it has: {known}"
+                )
+            rules.add(field.rule)
+            self._steps.append(self._step(field, mapped, available, where))
+        self.salt = _salt(sync.mapping, rule_version(sorted(rules)))
+
+    def _step(self, field: FieldSpec, mapped: MappedField, available: Sequence[str], where: str) -> _Step:
+        return _Step(
+            name=field.name,
+            normalise=partial(normalise, field.rule),
+            position=None if mapped.column is None else self._column(mapped.column, field.name, available, where),
+            constant=mapped.constant,
+            region=None if mapped.region is None else self._column(mapped.region, field.name, available, where),
+            default_region=mapped.default_region,
+            identifier=field.identifier,
+            multiple=field.multiple,
+        )
+
+    def _column(self, column: str, field: str, available: Sequence[str], where: str) -> int:
+        if column not in available:
+            raise AudienceError(
+                f"the audience has no column {column!r}, which the mapping of {field!r} needs",
+                where=where,
+                code="AUDIENCE_MISSING_COLUMN",
+                remedy=f"it has: {', '.join(available)}; select the column in the audience's SQL, or correct the mapping",
+            )
+        if column not in self.columns:
+            self.columns.append(column)
+        return self.columns.index(column)
+
+    def prepare(self, values: Sequence[Any]) -> Prepared:
+        """One member's payload. Values that cannot be normalised are left out and counted in ``dropped``."""
+        payload: dict[str, FieldValue] = {}
+        identifiers: list[str] = []
+        reasons: list[str] = []
+        for step in self._steps:
+            value = step.constant if step.position is None else values[step.position]
+            region = (values[step.region] if step.region is not None else None) or step.default_region
+            if isinstance(value, (list, tuple)):
+                found = self._several(step, value, region, reasons)
+            else:
+                one = self._one(step, value, region, reasons)
+                found = [] if one is None else [one]
+            if not found:
+                continue
+            payload[step.name] = found[0] if len(found) == 1 else found
+            if step.identifier:
+                identifiers.extend([f"{step.name}:{text}" for text in found])
+        body = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+        return Prepared(body.decode(), digest, identifiers, "" if identifiers else "; ".join(reasons))
+
+    def _one(self, step: _Step, value: object, region: object, reasons: list[str]) -> str | None:
+        if value is None:
+            if step.identifier:
+                reasons.append(f"{step.name} is null")
+            return None
+        try:
+            return step.normalise(value, region)
+        except Unusable as unusable:
+            self._dropped[step.name, unusable.reason_code] += 1
+            if step.identifier:
+                reasons.append(f"{step.name}: {unusable.reason}")
+            return None
+
+    def _several(self, step: _Step, values: Sequence[object], region: object, reasons: list[str]) -> list[str]:
+        found: list[str] = []
+        for value in values:
+            one = self._one(step, value, region, reasons)
+            if one is not None and one not in found:
+                found.append(one)
+        return found if step.multiple else found[:1]
+
+    @property
+    def dropped(self) -> tuple[RejectionCount, ...]:
+        """Values left out so far, by field and reason, most frequent first."""
+        return tuple(
+            RejectionCount(f"{field}:{code}", f"{field} left out: {code.lower().replace('_', ' ')}", count)
+            for (field, code), count in self._dropped.most_common()
+        )
+
+
+def _salt(mapping: Mapping[str, MappedField], rules: str) -> str:
+    plain = {name: mapped.model_dump(mode="json") for name, mapped in mapping.items()}
+    return hashlib.sha256(json.dumps([plain, rules], sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,353 @@
+"""Settling: folds a plan's verdicts into the ledger, in one transaction.
+
+The same code settles a plan that was delivered, one that was stopped half-way, and one whose process died: a batch that was
+never sent changes nothing, a batch that was sent without a booked answer is *unknown*. Unknown is neither accepted nor
+forgotten: what may be at the destination stays in the ledger until a removal has been accepted.
+
+What becomes of a member's identifiers (``old``: in the ledger, ``new``: in the plan row):
+
+    accepted                                new, and old where retracting it was not accepted
+    unknown                                 new, and old unless retracting was accepted
+    rejected, retryable, never sent         old, without what was retracted
+    all of them                             and what was inherited from a member who left
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateTableAs
+
+from audience_syncs.engine.plan import NOT_SENT
+from audience_syncs.engine.rejections import book_rejections
+from audience_syncs.model.values import ChangeKind
+from audience_syncs.warehouse.connection import Warehouse
+
+_OUTCOME, _RETRACTED = "as_outcome", "as_retracted"
+
+_SENT_KINDS = (ChangeKind.ADD, ChangeKind.UPDATE, ChangeKind.REFRESH)
+UNSENT = "unsent"
+
+HISTORY = timedelta(days=14)
+"""How long the rows of settled plans and their verdicts can be looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a plan came to, in members."""
+
+    added: int = 0
+    updated: int = 0
+    removed: int = 0
+    rejected: int = 0
+    retryable: int = 0
+    unknown: int = 0
+    unsent: int = 0
+
+
+def settle(
+    connection: sa.Connection, warehouse: Warehouse, sync_name: str, plan_id: int, run_id: str, now: datetime
+) -> Settled:
+    """Folds the plan into the ledger and closes it, in one transaction that is committed here."""
+    warehouse.dialect.tune_for_set_work(connection)
+    fold = _Fold(connection, warehouse, sync_name, plan_id, run_id, now)
+    settled = fold.counts()
+    fold.keep_accepted_and_unknown()
+    fold.keep_refused_and_unsent()
+    fold.book_unchanged()
+    fold.inherit_unsent()
+    fold.settle_removals()
+    book_rejections(connection, warehouse, fold.outcome, sync_name, now)
+    fold.close()
+    connection.commit()
+    dialect = warehouse.dialect
+    dialect.analyze(connection, dialect.partition_name(warehouse.tables.ledger, sync_name))
+    connection.commit()
+    return settled
+
+
+class _Fold:
+    """The statements of settling, each one question."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        warehouse: Warehouse,
+        sync_name: str,
+        plan_id: int,
+        run_id: str,
+        now: datetime,
+    ) -> None:
+        self._connection = connection
+        self._dialect = warehouse.dialect
+        self._tables = warehouse.tables
+        self._sync_name = sync_name
+        self._plan_id = plan_id
+        self._run_id = run_id
+        self._now = sa.cast(sa.literal(now, sa.DateTime(timezone=True)), sa.DateTime(timezone=True))
+        self.outcome = self._make(_OUTCOME, self._outcome())
+        self._retracted = self._make(_RETRACTED, self._retractions())
+
+    def _make(self, name: str, query: sa.SelectBase) -> sa.Table:
+        self._connection.exec_driver_sql(f"DROP TABLE IF EXISTS pg_temp.{name}")
+        created = CreateTableAs(query, name, temporary=True)
+        self._connection.execute(created)
+        self._dialect.analyze(self._connection, name)
+        return created.table
+
+    def _outcome(self) -> sa.Select[Any]:
+        """Every plan row with its verdict: accepted, rejected, retryable, unknown, or unsent.
+
+        Rows with nothing to send have the verdict ``accepted``, except members without a usable identifier.
+        """
+        plan, batches, verdicts = self._tables.plan, self._tables.batches, self._tables.verdicts
+        verdict = sa.case(
+            (plan.c.kind == ChangeKind.UNUSABLE, "rejected"),
+            (plan.c.phase == NOT_SENT, "accepted"),
+            (batches.c.batch.is_(None), UNSENT),
+            (batches.c.booked_at.is_(None), "unknown"),
+            else_=sa.func.coalesce(verdicts.c.verdict, "accepted"),
+        )
+        return (
+            sa.select(
+                plan.c.seq,
+                plan.c.member_key,
+                plan.c.kind,
+                plan.c.phase,
+                plan.c.fingerprint,
+                plan.c.payload_digest,
+                plan.c.identifiers,
+                plan.c.inherited,
+                sa.func.coalesce(verdicts.c.remote_id, plan.c.remote_id).label("remote_id"),
+                verdict.label("verdict"),
+                sa.func.coalesce(verdicts.c.reason_code, plan.c.reason_code).label("reason_code"),
+                sa.func.coalesce(verdicts.c.reason, plan.c.reason).label("reason"),
+            )
+            .select_from(
+                plan.outerjoin(
+                    batches,
+                    sa.and_(
+                        batches.c.plan_id == plan.c.plan_id,
+                        batches.c.phase == plan.c.phase,
+                        batches.c.batch == plan.c.batch,
+                    ),
+                ).outerjoin(verdicts, sa.and_(verdicts.c.plan_id == plan.c.plan_id, verdicts.c.seq == plan.c.seq))
+            )
+            .where(plan.c.sync == self._sync_name, plan.c.plan_id == self._plan_id)
+        )
+
+    def _retractions(self) -> sa.Select[Any]:
+        """member_key, done, disturbed: of staying members whose old identifiers were to go."""
+        outcome = self.outcome
+        return sa.select(
+            outcome.c.member_key,
+            (outcome.c.verdict == "accepted").label("done"),
+            outcome.c.verdict.in_(["accepted", "unknown"]).label("disturbed"),
+        ).where(outcome.c.kind == ChangeKind.RETRACT)
+
+    def counts(self) -> Settled:
+        """Members by what came of them; a member whose email changed counts once, as updated."""
+        outcome = self.outcome
+        rows = self._connection.execute(
+            sa.select(outcome.c.kind, outcome.c.verdict, sa.func.count())
+            .where(outcome.c.kind.not_in([ChangeKind.UNCHANGED, ChangeKind.LAPSE, ChangeKind.RETRACT]))
+            .group_by(outcome.c.kind, outcome.c.verdict)
+        ).all()
+        found = {(kind, verdict): int(count) for kind, verdict, count in rows}
+
+        def of_verdict(verdict: str) -> int:
+            return sum(count for (_, given), count in found.items() if given == verdict)
+
+        return Settled(
+            added=found.get((ChangeKind.ADD, "accepted"), 0),
+            updated=found.get((ChangeKind.UPDATE, "accepted"), 0),
+            removed=found.get((ChangeKind.REMOVE, "accepted"), 0),
+            rejected=of_verdict("rejected"),
+            retryable=of_verdict("retryable"),
+            unknown=of_verdict("unknown"),
+            unsent=of_verdict(UNSENT),
+        )
+
+    def keep_accepted_and_unknown(self) -> None:
+        """Members who were, or may have been, added or updated."""
+        outcome, retracted, ledger = self.outcome, self._retracted, self._tables.ledger
+        accepted = outcome.c.verdict == "accepted"
+        # While an old identifier may still be there, the fingerprint stays empty, so that the next run comes back to it.
+        tidy = sa.and_(accepted, sa.func.coalesce(retracted.c.done, sa.true()))
+        still_there = sa.case(
+            (sa.func.coalesce(retracted.c.done, sa.true()), outcome.c.identifiers),
+            (ledger.c.identifiers.is_(None), outcome.c.identifiers),
+            else_=self._dialect.union(ledger.c.identifiers, outcome.c.identifiers),
+        )
+        source = (
+            sa.select(
+                outcome.c.member_key,
+                sa.case((accepted, "accepted"), else_="unknown").label("state"),
+                sa.case((tidy, outcome.c.fingerprint)).label("fingerprint"),
+                sa.case((accepted, outcome.c.payload_digest)).label("payload_digest"),
+                still_there.label("identifiers"),
+                self._remote_id(tidy).label("remote_id"),
+                sa.case((accepted, self._now)).label("accepted_at"),
+            )
+            .select_from(
+                outcome.outerjoin(retracted, retracted.c.member_key == outcome.c.member_key).outerjoin(
+                    ledger,
+                    sa.and_(ledger.c.sync == self._sync_name, ledger.c.member_key == outcome.c.member_key),
+                )
+            )
+            .where(outcome.c.kind.in_(_SENT_KINDS), outcome.c.verdict.in_(["accepted", "unknown"]))
+        )
+        self._upsert(source, delivered=True)
+
+    def keep_refused_and_unsent(self) -> None:
+        """Members whose addition was refused, or did not happen; they keep what of theirs was there before.
+
+        A rejected member is remembered with the fingerprint it was rejected for, and not tried again until that changes.
+        """
+        outcome, retracted, ledger = self.outcome, self._retracted, self._tables.ledger
+        rejected = outcome.c.verdict == "rejected"
+        inherited = sa.func.coalesce(outcome.c.inherited, self._dialect.no_identifiers())
+        before = sa.func.coalesce(ledger.c.identifiers, self._dialect.no_identifiers())
+        kept = sa.case(
+            (sa.func.coalesce(retracted.c.done, sa.false()), self._dialect.intersection(before, outcome.c.identifiers)),
+            else_=before,
+        )
+        # An unchanged member who should have been sent again may have been removed together with somebody else.
+        disturbed = sa.or_(
+            sa.func.coalesce(retracted.c.disturbed, sa.false()), outcome.c.kind == ChangeKind.REFRESH.value
+        )
+        source = (
+            sa.select(
+                outcome.c.member_key,
+                sa.case((rejected, "rejected"), else_="unknown").label("state"),
+                sa.case(
+                    (sa.and_(rejected, sa.func.coalesce(retracted.c.done, sa.true())), outcome.c.fingerprint)
+                ).label("fingerprint"),
+                sa.cast(sa.null(), outcome.c.payload_digest.type).label("payload_digest"),
+                self._dialect.union(kept, inherited).label("identifiers"),
+                self._remote_id(sa.false()).label("remote_id"),
+                sa.cast(sa.null(), sa.DateTime(timezone=True)).label("accepted_at"),
+            )
+            .select_from(
+                outcome.outerjoin(retracted, retracted.c.member_key == outcome.c.member_key).outerjoin(
+                    ledger,
+                    sa.and_(ledger.c.sync == self._sync_name, ledger.c.member_key == outcome.c.member_key),
+                )
+            )
+            .where(outcome.c.kind.in_([*_SENT_KINDS, ChangeKind.UNUSABLE]))
+            # Retryable and unsent members are left as they are, unless something of theirs was taken away.
+            .where(sa.or_(rejected, sa.and_(outcome.c.verdict.in_(["retryable", UNSENT]), disturbed)))
+        )
+        self._upsert(source, delivered=False)
+
+    def _remote_id(self, accepted: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
+        """The platform's id of the member: the one just learned, or the one known as long as it is the same person.
+
+        Null where old and new identifiers may both be there: a removal must look them up then.
+        """
+        outcome, retracted, ledger = self.outcome, self._retracted, self._tables.ledger
+        return sa.case(
+            (sa.and_(accepted, outcome.c.remote_id.is_not(None)), outcome.c.remote_id),
+            (retracted.c.member_key.is_(None), ledger.c.remote_id),
+        )
+
+    def _upsert(self, source: sa.Select[Any], *, delivered: bool) -> None:
+        """Writes ledger rows: updates those that are there, inserts the others."""
+        ledger = self._tables.ledger
+        rows = self._make("as_fold", source)
+        delivered_at = self._now if delivered else sa.cast(sa.null(), sa.DateTime(timezone=True))
+        columns = ["state", "fingerprint", "payload_digest", "identifiers"]
+        self._connection.execute(
+            sa.update(ledger)
+            .where(ledger.c.sync == self._sync_name, ledger.c.member_key == rows.c.member_key)
+            .values(
+                {name: rows.c[name] for name in columns}
+                | {
+                    "remote_id": rows.c.remote_id,
+                    "delivered_at": sa.func.coalesce(delivered_at, ledger.c.delivered_at),
+                    "accepted_at": sa.func.coalesce(rows.c.accepted_at, ledger.c.accepted_at),
+                    "run_id": self._run_id,
+                }
+            )
+        )
+        known = sa.exists().where(ledger.c.sync == self._sync_name, ledger.c.member_key == rows.c.member_key)
+        self._connection.execute(
+            sa.insert(ledger).from_select(
+                ["sync", "member_key", *columns, "remote_id", "delivered_at", "accepted_at", "run_id"],
+                sa.select(
+                    sa.literal(self._sync_name),
+                    rows.c.member_key,
+                    *(rows.c[name] for name in columns),
+                    rows.c.remote_id,
+                    delivered_at,
+                    rows.c.accepted_at,
+                    sa.literal(self._run_id),
+                ).where(~known),
+            )
+        )
+
+    def book_unchanged(self) -> None:
+        """Rows that changed without a change in what is sent: only the fingerprint moves on."""
+        outcome, ledger = self.outcome, self._tables.ledger
+        self._connection.execute(
+            sa.update(ledger)
+            .where(ledger.c.sync == self._sync_name, ledger.c.member_key == outcome.c.member_key)
+            .where(outcome.c.kind == ChangeKind.UNCHANGED)
+            .values(fingerprint=outcome.c.fingerprint)
+        )
+
+    def inherit_unsent(self) -> None:
+        """A member who was to inherit an identifier but was never sent: is at the destination through it all the same."""
+        outcome, ledger = self.outcome, self._tables.ledger
+        heirs = self._make(
+            "as_heirs",
+            sa.select(outcome.c.member_key, outcome.c.inherited.label("identifiers")).where(
+                outcome.c.verdict.in_(["retryable", UNSENT]), outcome.c.inherited.is_not(None)
+            ),
+        )
+        of_heir = sa.and_(ledger.c.sync == self._sync_name, ledger.c.member_key == heirs.c.member_key)
+        self._connection.execute(
+            sa.update(ledger)
+            .where(of_heir)
+            .values(identifiers=self._dialect.union(ledger.c.identifiers, heirs.c.identifiers))
+        )
+        self._connection.execute(
+            sa.insert(ledger).from_select(
+                ["sync", "member_key", "state", "identifiers", "run_id"],
+                sa.select(
+                    sa.literal(self._sync_name),
+                    heirs.c.member_key,
+                    sa.literal("unknown"),
+                    heirs.c.identifiers,
+                    sa.literal(self._run_id),
+                ).where(~sa.exists().where(of_heir)),
+            )
+        )
+
+    def settle_removals(self) -> None:
+        """Members who left: gone when that was accepted, else kept; if it may have been applied, as unknown."""
+        outcome, ledger = self.outcome, self._tables.ledger
+        of_member = sa.and_(ledger.c.sync == self._sync_name, ledger.c.member_key == outcome.c.member_key)
+        gone = outcome.c.kind.in_([ChangeKind.REMOVE, ChangeKind.LAPSE])
+        self._connection.execute(sa.delete(ledger).where(of_member, gone, outcome.c.verdict == "accepted"))
+        self._connection.execute(
+            sa.update(ledger)
+            .where(of_member, gone, outcome.c.verdict == "unknown")
+            .values(state="unknown", fingerprint=None, payload_digest=None)
+        )
+
+    def close(self) -> None:
+        """Marks the plan settled, and forgets the rows of plans whose time is over."""
+        plan, plans = self._tables.plan, self._tables.plans
+        self._connection.execute(
+            sa.update(plans).where(plans.c.id == self._plan_id).values(status="settled", settled_at=self._now)
+        )
+        over = sa.select(plans.c.id).where(
+            plans.c.sync == self._sync_name, plans.c.settled_at < self._now - sa.literal(HISTORY, sa.Interval)
+        )
+        self._connection.execute(sa.delete(plan).where(plan.c.sync == self._sync_name, plan.c.plan_id.in_(over)))
+        for table in (self._tables.verdicts, self._tables.batches):
+            self._connection.execute(sa.delete(table).where(table.c.plan_id.in_(over)))

@@ -1,0 +1,1 @@
+"""Typed configuration (``config``), value objects (``values``) and errors (``errors``). No I/O."""

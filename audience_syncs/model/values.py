@@ -1,0 +1,265 @@
+"""Value objects that travel between the rooms: members on their way out, verdicts, plans, reports. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class VerdictKind(StrEnum):
+    """The destination's answer for one member."""
+
+    ACCEPTED = "accepted"
+    """The platform said so."""
+    REJECTED = "rejected"
+    """Will not succeed by itself; tried again when the row, the mapping or a rule changes."""
+    RETRYABLE = "retryable"
+    """Certainly not applied; comes back in the next run."""
+    UNKNOWN = "unknown"
+    """No answer: may have been applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One member's verdict. ``reason`` is the platform's words without any identifier of the person."""
+
+    kind: VerdictKind
+    reason_code: str = ""
+    reason: str = ""
+    remote_id: str | None = None
+    """The platform's own id of the person, where it tells one (HubSpot: the contact's record id)."""
+
+
+ACCEPTED = Verdict(VerdictKind.ACCEPTED)
+
+FieldValue = str | list[str]
+"""A field as the platform wants it: normalised and, where the platform wants that, hashed. A list holds several
+identifiers of one person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One member as sent. For a removal, ``fields`` holds only identifiers, as they were sent when added."""
+
+    fields: Mapping[str, FieldValue]
+    remote_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Members for one delivery call. ``number`` counts from 1 to ``of`` within one phase (removals or additions).
+
+    ``session`` is a positive 63-bit integer, the same for all batches of a phase, for platforms that group uploads;
+    ``total`` is the number of members in the phase.
+    """
+
+    members: Sequence[Outgoing]
+    number: int = 1
+    of: int = 1
+    session: int = 1
+    total: int = 0
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteList:
+    """A list, segment or audience at the platform."""
+
+    id: str
+    name: str
+    url: str | None = None
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedUsers:
+    """How many people the platform says it recognised: approximate, late, dated.
+
+    ``lower`` equals ``upper`` where the platform gives one number. ``None`` bounds: not computed yet.
+    """
+
+    lower: int | None
+    upper: int | None
+    as_of: datetime
+    exact: bool = False
+    note: str = ""
+
+
+class ChangeKind(StrEnum):
+    """What a plan row does."""
+
+    ADD = "add"
+    UPDATE = "update"
+    REMOVE = "remove"
+    RETRACT = "retract"
+    """Removes identifiers a staying member no longer has (a changed email); goes before the member's update."""
+    REFRESH = "refresh"
+    """Sends an unchanged member again, because one who shares an identifier is removed by another identifier."""
+    UNCHANGED = "unchanged"
+    """The row changed, what would be sent did not: booked, never sent."""
+    UNUSABLE = "unusable"
+    """No usable identifier: rejected by us, never sent."""
+    LAPSE = "lapse"
+    """Left the audience without ever having been delivered: forgotten, nothing to send."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCounts:
+    """How many members a plan adds, updates and removes. A changed email counts once, as an update."""
+
+    added: int = 0
+    updated: int = 0
+    removed: int = 0
+    unusable: int = 0
+    unchanged: int = 0
+
+    @property
+    def sent(self) -> int:
+        return self.added + self.updated + self.removed
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionCount:
+    """Members rejected for one reason."""
+
+    reason_code: str
+    reason: str
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long step has come; ``total`` is None where it is not known."""
+
+    step: str
+    done: int
+    total: int | None = None
+
+
+class RunStatus(StrEnum):
+    """How a sync run ended."""
+
+    SUCCEEDED = "succeeded"
+    WARNING = "warning"
+    """Finished, but some members were rejected or must be sent again."""
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """Its process died; the next run settles what it left."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one run of a sync did, with the four numbers. All counts are members."""
+
+    sync: str
+    run_id: str
+    status: RunStatus
+    started_at: datetime
+    finished_at: datetime
+    snapshot_id: int
+    plan_digest: str
+    # the four numbers, after the run
+    in_audience: int
+    delivered: int
+    """Of the audience: handed to the platform, whatever it answered."""
+    accepted: int
+    """Of the audience: acknowledged by the platform."""
+    matched: MatchedUsers | None
+    # what this run did: planned, and what came of it
+    planned: PlanCounts
+    added: int = 0
+    updated: int = 0
+    removed: int = 0
+    rejected: int = 0
+    retryable: int = 0
+    unknown: int = 0
+    recovered: int = 0
+    """Members of an earlier, unfinished run whose outcome was settled first."""
+    rejections: Sequence[RejectionCount] = field(default_factory=tuple)
+    """All members now rejected, by reason, most frequent first."""
+    dropped_values: Sequence[RejectionCount] = field(default_factory=tuple)
+    """Single values left out of what was sent in this run because they could not be normalised, by field and reason."""
+    requests: int = 0
+    list: RemoteList | None = None
+    error: str = ""
+
+    @property
+    def duration_s(self) -> float:
+        return (self.finished_at - self.started_at).total_seconds()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``--json``: counts, ISO times, no personal data."""
+        return {**asdict(self), "duration_s": self.duration_s}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of an audience, with the warehouse's name for its type."""
+
+    name: str
+    type: str
+    personal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One evaluation of an audience: immutable, counted, identified."""
+
+    id: int
+    audience: str
+    evaluated_at: datetime
+    members: int
+    entered: int
+    """Members who were not in the snapshot before."""
+    exited: int
+    """Members of the snapshot before who are not in this one."""
+    columns: Sequence[Column]
+    primary_key: str
+    sql: str
+    table: str
+    """Its table in the state schema."""
+    duration_s: float = 0.0
+    preview: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+    """A few rows, personal columns masked; filled by the evaluation only, never stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRun:
+    """One row of the table ``sync_runs``: a run of a sync, under way or ended."""
+
+    sync: str
+    run_id: str
+    status: RunStatus
+    started_at: datetime
+    finished_at: datetime | None
+    in_audience: int
+    delivered: int
+    accepted: int
+    added: int
+    updated: int
+    removed: int
+    rejected: int
+    matched_lower: int | None
+    matched_upper: int | None
+    list_id: str | None
+    list_name: str | None
+    list_url: str | None
+    plan_digest: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a person may ask of one run, beside the sync's definition."""
+
+    approve: str | None = None
+    """Digest of a plan the guard blocked: exactly this plan may be sent."""
+    retry_rejected: bool = False
+    """Try rejected members again although nothing changed."""

@@ -1,0 +1,141 @@
+"""Reading the state tables, and making them: one place for what others ask about snapshots and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from audience_syncs.model.errors import SourceError
+from audience_syncs.model.values import Column, MatchedUsers, RunStatus, Snapshot, SyncRun
+from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.tables import STATE_VERSION
+
+
+class State:
+    """What we remember in one warehouse."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._tables = warehouse.tables
+
+    def exists(self) -> bool:
+        """Whether the state tables are there."""
+        with self._warehouse.connect() as connection:
+            return sa.inspect(connection).has_table("state_version", schema=self._tables.schema)
+
+    def prepare(self) -> None:
+        """Makes the schema and the tables where they are missing. Safe to repeat and to do at the same time twice.
+
+        Raises SourceError when the tables were made by a newer version of this software, or when we may not write.
+        """
+        warehouse = self._warehouse
+        with warehouse.connect() as connection:
+            if self._version(connection) == STATE_VERSION:
+                return
+            try:
+                warehouse.dialect.lock_for_transaction(connection, f"{self._tables.schema} prepare")
+                connection.execute(sa.schema.CreateSchema(self._tables.schema, if_not_exists=True))
+                self._tables.metadata.create_all(connection)
+                if self._version(connection) is None:
+                    connection.execute(sa.insert(self._tables.state_version).values(version=STATE_VERSION))
+                connection.commit()
+            except sa.exc.ProgrammingError as error:
+                raise SourceError(
+                    f"cannot make the state tables in schema {self._tables.schema!r}: {type(error.orig).__name__}",
+                    remedy=f"let the source's user create that schema, or make it: CREATE SCHEMA {self._tables.schema} "
+                    "AUTHORIZATION <user>",
+                ) from None
+
+    def _version(self, connection: sa.Connection) -> int | None:
+        if not sa.inspect(connection).has_table("state_version", schema=self._tables.schema):
+            return None
+        found = connection.scalar(sa.select(sa.func.max(self._tables.state_version.c.version)))
+        if found is not None and found > STATE_VERSION:
+            raise SourceError(
+                f"the state tables are of version {found}, this software knows version {STATE_VERSION}",
+                remedy="upgrade audience-syncs",
+            )
+        return None if found is None else int(found)
+
+    def latest_snapshot(self, audience: str) -> Snapshot | None:
+        """The newest evaluation of the audience, or None before the first."""
+        snapshots = self._tables.snapshots
+        query = (
+            sa.select(snapshots)
+            .where(snapshots.c.audience == audience, snapshots.c.table_name.is_not(None))
+            .order_by(snapshots.c.id.desc())
+            .limit(1)
+        )
+        with self._warehouse.connect() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else snapshot_from_row(row)
+
+    def last_runs(self) -> dict[str, SyncRun]:
+        """The latest run of every sync that ever ran, by sync."""
+        runs = self._tables.sync_runs
+        latest = sa.select(sa.func.max(runs.c.id)).group_by(runs.c.sync)
+        return {run.sync: run for run in self._runs(sa.select(runs).where(runs.c.id.in_(latest)))}
+
+    def runs(self, sync: str, limit: int = 20) -> list[SyncRun]:
+        """The latest runs of a sync, newest first."""
+        runs = self._tables.sync_runs
+        return self._runs(sa.select(runs).where(runs.c.sync == sync).order_by(runs.c.id.desc()).limit(limit))
+
+    def _runs(self, query: sa.Select[tuple[object, ...]]) -> list[SyncRun]:
+        with self._warehouse.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+            matched = self._latest_matched(connection, [row["sync"] for row in rows])
+        return [sync_run_from_row(row, matched.get(row["sync"])) for row in rows]
+
+    def _latest_matched(self, connection: sa.Connection, syncs: Sequence[str]) -> dict[str, MatchedUsers]:
+        matched = self._tables.matched_users
+        newest = sa.func.row_number().over(partition_by=matched.c.sync, order_by=matched.c.as_of.desc())
+        ranked = sa.select(matched, newest.label("age")).where(matched.c.sync.in_(syncs)).subquery()
+        rows = connection.execute(sa.select(ranked).where(ranked.c.age == 1)).mappings()
+        return {
+            row["sync"]: MatchedUsers(row["lower"], row["upper"], row["as_of"], row["exact"], row["note"])
+            for row in rows
+        }
+
+
+def snapshot_from_row(row: sa.RowMapping) -> Snapshot:
+    """A row of ``snapshots`` as a value."""
+    return Snapshot(
+        id=row["id"],
+        audience=row["audience"],
+        evaluated_at=row["evaluated_at"],
+        members=row["members"],
+        entered=row["entered"],
+        exited=row["exited"],
+        columns=tuple(Column(**column) for column in row["columns"]),
+        primary_key=row["primary_key"],
+        sql=row["sql"],
+        table=row["table_name"],
+        duration_s=row["duration_s"],
+    )
+
+
+def sync_run_from_row(row: sa.RowMapping, matched: MatchedUsers | None) -> SyncRun:
+    """A row of ``sync_runs`` as a value."""
+    return SyncRun(
+        sync=row["sync"],
+        run_id=row["run_id"],
+        status=RunStatus(row["status"]),
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        in_audience=row["in_audience"],
+        delivered=row["delivered"],
+        accepted=row["accepted"],
+        added=row["added"],
+        updated=row["updated"],
+        removed=row["removed"],
+        rejected=row["rejected"],
+        matched_lower=matched.lower if matched else None,
+        matched_upper=matched.upper if matched else None,
+        list_id=row["list_id"],
+        list_name=row["list_name"],
+        list_url=row["list_url"],
+        plan_digest=row["plan_digest"],
+        error=row["error"],
+    )

