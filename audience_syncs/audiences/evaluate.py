@@ -60,7 +60,7 @@ def evaluate_audience(
         quote = connection.dialect.identifier_preparer.quote_identifier
         _execute_user_sql(
             connection,
-            f"CREATE TABLE {qualified} AS SELECT CAST(q.{quote(audience.primary_key)} AS text) COLLATE \"C\" "
+            f'CREATE TABLE {qualified} AS SELECT CAST(q.{quote(audience.primary_key)} AS text) COLLATE "C" '
             f"AS {MEMBER_KEY}, q.* FROM (\n{audience.sql}\n) AS q",
             where,
         )
@@ -111,7 +111,9 @@ def _column_names(connection: sa.Connection, audience: AudienceConfig, where: st
     result.close()
     if not names:
         raise AudienceError(
-            "the query returns no columns", where=where, remedy="select the primary key and the columns to be mapped"
+            "the query returns no columns",
+            where=where,
+            remedy="select the primary key and the columns to be mapped",
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -156,7 +158,11 @@ def _without_values(words: str) -> str:
 
 
 def _reserve(
-    connection: sa.Connection, tables: StateTables, audience: AudienceConfig, evaluated_at: datetime, run_id: str
+    connection: sa.Connection,
+    tables: StateTables,
+    audience: AudienceConfig,
+    evaluated_at: datetime,
+    run_id: str,
 ) -> int:
     """The id of the snapshot to be made: its row, filled when the rest is known, in the same transaction."""
     row = sa.insert(tables.snapshots).values(
@@ -289,7 +295,7 @@ def _drop_old(connection: sa.Connection, warehouse: Warehouse, audience: Audienc
         .order_by(snapshots.c.id.desc())
         .offset(audience.keep_snapshots)
     )
-    old: Sequence[sa.Row[Any]] = connection.execute(query).all()
+    old = connection.execute(query).all()
     connection.commit()
     for snapshot_id, table_name in old:
         try:

@@ -32,7 +32,7 @@ def shown(value: Any, column: Column) -> str:
 
 
 def mask(value: Any) -> str:
-    """``anna@example.com`` -> ``a***@***``; ``+49 151 234`` -> ``+***``; ``Ωmega`` -> ``Ω***``; other types -> ``***``."""
+    """``anna@example.com`` -> ``a***@***``; ``+49 151 234`` -> ``+***``; ``Ωmega`` -> ``Ω***``; a number -> ``***``."""
     if not isinstance(value, str):
         return "***"
     text = value.strip()

@@ -1,7 +1,7 @@
 """What a destination is: a declaration and a few functions.
 
-A platform's module holds a ``DestinationSpec`` (fields with their normalisation rule, limits, what it can do) and a class
-with the functions below. Optional abilities are protocols of their own, so that "can it?" is ``isinstance``, checked
+A platform's module holds a ``DestinationSpec`` (fields with their normalisation rule, limits, what it can do) and a
+class with the functions below. Optional abilities are protocols of their own, so that "can it?" is ``isinstance``, checked
 when definitions load.
 
 Verdicts are addressed by position: ``add`` and ``remove`` return one verdict per member of the batch, in its order.
@@ -28,8 +28,8 @@ from audience_syncs.model.values import Batch, MatchedUsers, RemoteList, Verdict
 class FieldSpec:
     """A field of the destination that a column can be mapped to.
 
-    ``rule`` names the normalisation rule in ``identifiers.RULES``. An ``identifier`` field finds a person by itself; other
-    fields only go along with one. ``multiple``: a member may have several values (an array column).
+    ``rule`` names the normalisation rule in ``identifiers.RULES``. An ``identifier`` field finds a person by itself;
+    other fields only go along with one. ``multiple``: a member may have several values (an array column).
     """
 
     name: str
@@ -61,7 +61,7 @@ class DestinationSpec:
     concurrency: int
     """Calls that may be under way at the same time."""
     open_fields: FieldSpec | None = None
-    """Platforms with fields of the customer's own (HubSpot properties): any other name is taken as a field like this."""
+    """Platforms with fields of the customer's own (HubSpot properties): any other name is a field like this."""
     required_fields: frozenset[str] = frozenset()
     """Fields that every mapping must have."""
     docs: str = ""
@@ -93,7 +93,7 @@ class ListRequest:
 
 
 class Destination(Protocol):
-    """An account on a platform, ready to be used. Thread-safe: ``add`` and ``remove`` are called from several threads."""
+    """An account on a platform, ready for use. Thread-safe: ``add`` and ``remove`` are called from several threads."""
 
     spec: DestinationSpec
 

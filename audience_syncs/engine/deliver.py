@@ -3,8 +3,8 @@
 Before a batch is sent, it is noted as sent; when its answer is there, the verdicts are booked. Both are durable, in one
 small commit per batch: whatever happens in between, the next run knows which batches may have been applied.
 
-One thread (the caller's) talks to the database; as many as the destination allows talk to the platform. At most that many
-batches are in memory, and at most that many are without an answer when the process dies.
+One thread (the caller's) talks to the database; as many as the destination allows talk to the platform. At most that
+many batches are in memory, and at most that many are without an answer when the process dies.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Sent:
 
 @dataclass(slots=True)
 class _Answer:
-    """What came of a batch. ``stop`` is the error that ends the run; members it left without an answer are retryable."""
+    """What came of a batch. ``stop`` is the error that ends the run; members it left unanswered are retryable."""
 
     verdicts: list[Verdict]
     stop: DestinationError | None = None
@@ -90,7 +90,12 @@ def deliver(
 
 
 def _in_flight(
-    booker: _Booker, threads: ThreadPoolExecutor, destination: Destination, list_id: str, plan: Plan, phase: int
+    booker: _Booker,
+    threads: ThreadPoolExecutor,
+    destination: Destination,
+    list_id: str,
+    plan: Plan,
+    phase: int,
 ) -> Generator[tuple[_Sent, _Answer]]:
     """Keeps as many batches under way as the destination allows, and books each answer before yielding it.
 
@@ -182,7 +187,14 @@ class _Booker:
             )
         tables = self._warehouse.tables
         rows = [
-            (self._plan.id, seq, verdict.kind.value, verdict.reason_code, verdict.reason[:500], verdict.remote_id)
+            (
+                self._plan.id,
+                seq,
+                verdict.kind.value,
+                verdict.reason_code,
+                verdict.reason[:500],
+                verdict.remote_id,
+            )
             for seq, verdict in zip(sent.seqs, verdicts, strict=True)
             if verdict.kind is not VerdictKind.ACCEPTED or verdict.remote_id is not None
         ]
@@ -192,7 +204,11 @@ class _Booker:
         batches = tables.batches
         self._connection.execute(
             sa.update(batches)
-            .where(batches.c.plan_id == self._plan.id, batches.c.phase == sent.phase, batches.c.batch == sent.batch)
+            .where(
+                batches.c.plan_id == self._plan.id,
+                batches.c.phase == sent.phase,
+                batches.c.batch == sent.batch,
+            )
             .values(booked_at=self._clock())
         )
         self._connection.commit()

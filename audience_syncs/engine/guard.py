@@ -26,8 +26,10 @@ def objection(guard: GuardConfig, figures: Figures) -> str | None:
             "(guard.allow_empty)"
         )
     share = 100 * removed / figures.holding if figures.holding else 0.0
-    if removed > guard.min_drop and share > guard.max_drop_percent and not (
-        figures.in_audience == 0 and guard.allow_empty
+    if (
+        removed > guard.min_drop
+        and share > guard.max_drop_percent
+        and not (figures.in_audience == 0 and guard.allow_empty)
     ):
         return (
             f"{removed:,} of {figures.holding:,} members would be removed, {share:.1f} %; the limit is "

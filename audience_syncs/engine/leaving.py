@@ -74,12 +74,14 @@ class _Step:
         return created.table
 
     def leaving(self, stage: sa.Subquery, removes: bool) -> sa.SelectBase:
-        """member_key, kind, identifiers to go, remote_id: of members who left, and of those whose identifiers changed."""
+        """member_key, kind, identifiers to go, remote_id: of those who left, and of those whose identifiers changed."""
         ledger, plan = self._ledger, self._plan
         none = self._dialect.no_identifiers()
         gone = sa.select(
             ledger.c.member_key,
-            sa.case((ledger.c.identifiers == none, ChangeKind.LAPSE.value), else_=ChangeKind.REMOVE.value).label("kind"),
+            sa.case((ledger.c.identifiers == none, ChangeKind.LAPSE.value), else_=ChangeKind.REMOVE.value).label(
+                "kind"
+            ),
             ledger.c.identifiers,
             ledger.c.remote_id,
         ).where(self._of_ledger, ~sa.exists().where(stage.c.member_key == ledger.c.member_key))
@@ -90,7 +92,10 @@ class _Step:
                 self._dialect.difference(ledger.c.identifiers, plan.c.identifiers),
                 # The platform's id stands for the whole person: of no use to retract one identifier of several.
                 sa.case(
-                    (self._dialect.intersection(ledger.c.identifiers, plan.c.identifiers) == none, ledger.c.remote_id)
+                    (
+                        self._dialect.intersection(ledger.c.identifiers, plan.c.identifiers) == none,
+                        ledger.c.remote_id,
+                    )
                 ),
             )
             .join(plan, plan.c.member_key == ledger.c.member_key)
@@ -163,7 +168,17 @@ class _Step:
             sorted_out.c.to_send,
             sorted_out.c.remote_id,
         )
-        columns = ["sync", "plan_id", "seq", "phase", "batch", "kind", "member_key", "identifiers", "remote_id"]
+        columns = [
+            "sync",
+            "plan_id",
+            "seq",
+            "phase",
+            "batch",
+            "kind",
+            "member_key",
+            "identifiers",
+            "remote_id",
+        ]
         return self._connection.execute(sa.insert(self._plan).from_select(columns, query)).rowcount
 
     def note_inherited(self, kept: sa.Table) -> None:
@@ -188,10 +203,7 @@ class _Step:
         sent = sa.exists().where(self._of_plan, plan.c.phase == 1, plan.c.member_key == leaving.c.member_key)
         return (
             sa.select(kept.c.member_key)
-            .select_from(
-                leaving.join(shared, sa.true())
-                .join(kept, kept.c.identifier == shared.c.identifier)
-            )
+            .select_from(leaving.join(shared, sa.true()).join(kept, kept.c.identifier == shared.c.identifier))
             .where(~kept.c.planned, sent)
             .distinct()
         )

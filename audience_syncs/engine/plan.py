@@ -120,7 +120,7 @@ def _stage(warehouse: Warehouse, snapshot: Snapshot, preparer: Preparer) -> sa.S
 
 def _changed(
     connection: sa.Connection, warehouse: Warehouse, stage: sa.Subquery, sync_name: str, options: RunOptions
-) -> Iterator[Sequence[sa.Row[Any]]]:
+) -> Iterator[Sequence[Sequence[Any]]]:
     """Members who are new, differ from what was last settled, or whose outcome is not known; in chunks."""
     ledger = warehouse.tables.ledger
     columns = [column for column in stage.c if column.name not in ("member_key", "fingerprint")]
@@ -130,7 +130,7 @@ def _changed(
     query = (
         sa.select(
             stage.c.member_key,
-            stage.c.fingerprint,
+            sa.cast(stage.c.fingerprint, sa.Text),
             ledger.c.state,
             sa.cast(ledger.c.payload_digest, sa.Text),
             ledger.c.identifiers,
@@ -138,25 +138,23 @@ def _changed(
             *columns,
         )
         .select_from(
-            stage.outerjoin(
-                ledger, sa.and_(ledger.c.sync == sync_name, ledger.c.member_key == stage.c.member_key)
-            )
+            stage.outerjoin(ledger, sa.and_(ledger.c.sync == sync_name, ledger.c.member_key == stage.c.member_key))
         )
         .where(differs)
     )
     yield from _in_chunks(connection, query)
 
 
-def _of_members(connection: sa.Connection, stage: sa.Subquery, members: sa.Table) -> Iterator[Sequence[sa.Row[Any]]]:
+def _of_members(connection: sa.Connection, stage: sa.Subquery, members: sa.Table) -> Iterator[Sequence[Sequence[Any]]]:
     """Rows of the stage for the members of a table."""
     columns = [column for column in stage.c if column.name not in ("member_key", "fingerprint")]
-    query = sa.select(stage.c.member_key, stage.c.fingerprint, *columns).select_from(
+    query = sa.select(stage.c.member_key, sa.cast(stage.c.fingerprint, sa.Text), *columns).select_from(
         stage.join(members, members.c.member_key == stage.c.member_key)
     )
     yield from _in_chunks(connection, query)
 
 
-def _in_chunks(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
+def _in_chunks(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
     """A server-side cursor: memory stays at one chunk whatever the size of the answer."""
     with connection.execute(query.execution_options(stream_results=True, yield_per=_CHUNK)) as result:
         yield from result.partitions()
@@ -183,7 +181,7 @@ class _PlanWriter:
         self._additions = 0
         self.seq = 0
 
-    def classified(self, row: sa.Row[Any], preparer: Preparer) -> tuple[Any, ...]:
+    def classified(self, row: Sequence[Any], preparer: Preparer) -> tuple[Any, ...]:
         """The plan row of a member who is new or whose row changed."""
         member_key, fingerprint, state, old_digest, old_identifiers, was_accepted, *values = row
         prepared = preparer.prepare(values)
@@ -201,7 +199,7 @@ class _PlanWriter:
             kind, phase = ChangeKind.UPDATE if was_accepted else ChangeKind.ADD, ADDITIONS
         return self._row(phase, kind, member_key, fingerprint, prepared)
 
-    def refreshing(self, row: sa.Row[Any], preparer: Preparer) -> tuple[Any, ...]:
+    def refreshing(self, row: Sequence[Any], preparer: Preparer) -> tuple[Any, ...]:
         """The plan row of an unchanged member who has to be sent again."""
         member_key, fingerprint, *values = row
         return self._row(ADDITIONS, ChangeKind.REFRESH, member_key, fingerprint, preparer.prepare(values))
@@ -242,7 +240,12 @@ class _PlanWriter:
 
 
 def _open_plan(
-    connection: sa.Connection, warehouse: Warehouse, sync_name: str, run_id: str, snapshot_id: int, now: datetime
+    connection: sa.Connection,
+    warehouse: Warehouse,
+    sync_name: str,
+    run_id: str,
+    snapshot_id: int,
+    now: datetime,
 ) -> int:
     plans = warehouse.tables.plans
     row = sa.insert(plans).values(

@@ -26,7 +26,7 @@ NO_IDENTIFIER = "NO_USABLE_IDENTIFIER"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A member, ready to be sealed. ``identifiers`` is empty when nothing in the row finds a person: ``reason`` says why."""
+    """A member, ready to be sealed. Without ``identifiers`` nothing in the row finds a person: ``reason`` says why."""
 
     payload: str
     digest: str
@@ -69,8 +69,8 @@ class _Step:
 class Preparer:
     """The mapping of one sync, compiled.
 
-    ``columns`` are the audience's columns it needs, in the order ``prepare`` wants their values; ``salt`` changes whenever
-    the mapping or a normalisation rule changes, so that fingerprints change with it.
+    ``columns`` are the audience's columns it needs, in the order ``prepare`` wants their values; ``salt`` changes
+    whenever the mapping or a normalisation rule changes, so that fingerprints change with it.
     """
 
     def __init__(self, sync: SyncConfig, spec: DestinationSpec, available: Sequence[str], where: str) -> None:
@@ -82,9 +82,7 @@ class Preparer:
             field = spec.field(name)
             if field is None:
                 known = ", ".join(known.name for known in spec.fields)
-                raise DefinitionError(
-                    f"{spec.title} has no field {name!r}", where=where, remedy=f"it has: {known}"
-                )
+                raise DefinitionError(f"{spec.title} has no field {name!r}", where=where, remedy=f"it has: {known}")
             rules.add(field.rule)
             self._steps.append(self._step(field, mapped, available, where))
         self.salt = _salt(sync.mapping, rule_version(sorted(rules)))
@@ -107,7 +105,7 @@ class Preparer:
                 f"the audience has no column {column!r}, which the mapping of {field!r} needs",
                 where=where,
                 code="AUDIENCE_MISSING_COLUMN",
-                remedy=f"it has: {', '.join(available)}; select the column in the audience's SQL, or correct the mapping",
+                remedy=f"it has: {', '.join(available)}; select the column in the SQL, or correct the mapping",
             )
         if column not in self.columns:
             self.columns.append(column)

@@ -8,7 +8,14 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from audience_syncs.engine.rejections import rejections_by_reason
-from audience_syncs.model.values import MatchedUsers, RejectionCount, RemoteList, RunStatus, Snapshot, SyncReport
+from audience_syncs.model.values import (
+    MatchedUsers,
+    RejectionCount,
+    RemoteList,
+    RunStatus,
+    Snapshot,
+    SyncReport,
+)
 from audience_syncs.warehouse.connection import Warehouse
 from audience_syncs.warehouse.tables import snapshot_table
 
@@ -83,9 +90,7 @@ def close_failed_run(
     connection.commit()
 
 
-def mark_interrupted(
-    connection: sa.Connection, warehouse: Warehouse, sync: str, record_id: int, now: datetime
-) -> None:
+def mark_interrupted(connection: sa.Connection, warehouse: Warehouse, sync: str, record_id: int, now: datetime) -> None:
     """Earlier runs of this sync that never recorded their end: we hold the lock, so their processes are dead."""
     runs = warehouse.tables.sync_runs
     connection.execute(
@@ -126,9 +131,7 @@ def keep_list(
     values = {"list_id": found.id, "wanted": wanted, "name": found.name, "url": found.url}
     updated = connection.execute(sa.update(lists).where(lists.c.sync == sync).values(values))
     if updated.rowcount == 0:
-        connection.execute(
-            sa.insert(lists).values(sync=sync, created_by_us=found.created, first_used_at=now, **values)
-        )
+        connection.execute(sa.insert(lists).values(sync=sync, created_by_us=found.created, first_used_at=now, **values))
     connection.commit()
 
 

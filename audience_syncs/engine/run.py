@@ -17,7 +17,13 @@ from audience_syncs.engine.plan import Plan, plan_changes
 from audience_syncs.engine.prepare import Preparer
 from audience_syncs.engine.settle import Settled, settle
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
-from audience_syncs.model.errors import AudienceError, AudienceSyncsError, DefinitionError, GuardBlocked, SyncLocked
+from audience_syncs.model.errors import (
+    AudienceError,
+    AudienceSyncsError,
+    DefinitionError,
+    GuardBlocked,
+    SyncLocked,
+)
 from audience_syncs.model.values import (
     MatchedUsers,
     PlanCounts,
@@ -252,7 +258,9 @@ class _Run:
         reason = objection(self.sync.guard, Figures(self.snapshot.members, plan.holding, plan.counts))
         approved = self.options.approve
         if approved is not None and approved != plan.digest:
-            changed = f"the plan is now {plan.digest}, not the approved {approved}: the audience or the list changed since"
+            changed = (
+                f"the plan is now {plan.digest}, not the approved {approved}: the audience or the list changed since"
+            )
             reason = f"{changed}; {reason}" if reason else None
         if reason is None or approved == plan.digest:
             return
@@ -284,7 +292,7 @@ class _Run:
             f"{self._wanted_list()!r}",
             where=self.where,
             code="LIST_CHANGED",
-            remedy=f"to rename the list, rename it at the platform and write `list: {{id: \"{known.list.id}\"}}`; to fill "
+            remedy=f'to rename the list, rename it there and write `list: {{id: "{known.list.id}"}}`; to fill '
             "another list, give the sync another `name`",
         )
 

@@ -1,7 +1,7 @@
 """Settling: folds a plan's verdicts into the ledger, in one transaction.
 
-The same code settles a plan that was delivered, one that was stopped half-way, and one whose process died: a batch that was
-never sent changes nothing, a batch that was sent without a booked answer is *unknown*. Unknown is neither accepted nor
+The same code settles a plan that was delivered, one that was stopped half-way, and one whose process died: a batch
+that was never sent changes nothing, a batch that was sent without a booked answer is *unknown*. Unknown is neither accepted nor
 forgotten: what may be at the destination stays in the ledger until a removal has been accepted.
 
 What becomes of a member's identifiers (``old``: in the ledger, ``new``: in the plan row):
@@ -175,7 +175,7 @@ class _Fold:
         """Members who were, or may have been, added or updated."""
         outcome, retracted, ledger = self.outcome, self._retracted, self._tables.ledger
         accepted = outcome.c.verdict == "accepted"
-        # While an old identifier may still be there, the fingerprint stays empty, so that the next run comes back to it.
+        # While an old identifier may still be there, the fingerprint stays empty, so that the next run comes back.
         tidy = sa.and_(accepted, sa.func.coalesce(retracted.c.done, sa.true()))
         still_there = sa.case(
             (sa.func.coalesce(retracted.c.done, sa.true()), outcome.c.identifiers),
@@ -205,14 +205,17 @@ class _Fold:
     def keep_refused_and_unsent(self) -> None:
         """Members whose addition was refused, or did not happen; they keep what of theirs was there before.
 
-        A rejected member is remembered with the fingerprint it was rejected for, and not tried again until that changes.
+        A rejected member is remembered with the fingerprint it was rejected for, and not tried until that changes.
         """
         outcome, retracted, ledger = self.outcome, self._retracted, self._tables.ledger
         rejected = outcome.c.verdict == "rejected"
         inherited = sa.func.coalesce(outcome.c.inherited, self._dialect.no_identifiers())
         before = sa.func.coalesce(ledger.c.identifiers, self._dialect.no_identifiers())
         kept = sa.case(
-            (sa.func.coalesce(retracted.c.done, sa.false()), self._dialect.intersection(before, outcome.c.identifiers)),
+            (
+                sa.func.coalesce(retracted.c.done, sa.false()),
+                self._dialect.intersection(before, outcome.c.identifiers),
+            ),
             else_=before,
         )
         # An unchanged member who should have been sent again may have been removed together with somebody else.
@@ -300,7 +303,7 @@ class _Fold:
         )
 
     def inherit_unsent(self) -> None:
-        """A member who was to inherit an identifier but was never sent: is at the destination through it all the same."""
+        """A member who was to inherit an identifier but was not sent: is at the destination through it all the same."""
         outcome, ledger = self.outcome, self._tables.ledger
         heirs = self._make(
             "as_heirs",

@@ -32,7 +32,8 @@ class Secret(Config):
     """A secret, named by the environment variable that holds it. Never written in YAML itself."""
 
     env: str = Field(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the environment variable that holds the value."
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable that holds the value.",
     )
 
     @model_validator(mode="before")
@@ -85,7 +86,8 @@ class DestinationConfig(Config):
     name: Name
     platform: str = Field(description="Which platform: `meta`, `hubspot`.")
     credentials: dict[str, Secret] = Field(
-        default_factory=dict, description="Secrets by name, each `{env: VARIABLE}`. Which ones: see the platform's page."
+        default_factory=dict,
+        description="Secrets by name, each `{env: VARIABLE}`. Which ones: see the platform's page.",
     )
     settings: dict[str, str | int | float | bool | None] = Field(
         default_factory=dict, description="Settings of the platform, such as the ad account's id."
@@ -137,7 +139,8 @@ class Interval(Config):
     """Every so often: `every: 15 minutes`, `every: 6 hours`, `every: 1 day`."""
 
     every: str = Field(
-        pattern=r"^\s*\d+\s*(minute|hour|day|week)s?\s*$", description="`15 minutes`, `1 hour`, `6 hours`, `1 day`."
+        pattern=r"^\s*\d+\s*(minute|hour|day|week)s?\s*$",
+        description="`15 minutes`, `1 hour`, `6 hours`, `1 day`.",
     )
 
     @field_validator("every")
@@ -211,7 +214,10 @@ class GuardConfig(Config):
 
     allow_empty: bool = Field(default=False, description="Let an audience of zero members empty the list.")
     max_drop_percent: float = Field(
-        default=30, ge=0, le=100, description="Blocked when more than this share of the list would be removed, and ..."
+        default=30,
+        ge=0,
+        le=100,
+        description="Blocked when more than this share of the list would be removed, and ...",
     )
     min_drop: int = Field(default=100, ge=0, description="... more than this many people.")
     max_removals: int | None = Field(default=None, ge=0, description="Blocked when more people would be removed.")
@@ -219,7 +225,7 @@ class GuardConfig(Config):
         default=50,
         ge=0,
         le=100,
-        description="Blocked when more than this share of the audience has no usable identifier (and more than `min_drop`).",
+        description="Blocked when more than this share of the audience (and `min_drop` people) has no usable identifier.",
     )
 
 
@@ -237,7 +243,8 @@ class SyncConfig(Config):
         min_length=1, description="Destination field -> column, `{column: ...}` or `{constant: ...}`."
     )
     schedule: Schedule = Field(
-        default="manual", description="`{every: 1 hour}`, `{cron: '0 6 * * *', timezone: Europe/Berlin}` or `manual`."
+        default="manual",
+        description="`{every: 1 hour}`, `{cron: '0 6 * * *', timezone: Europe/Berlin}` or `manual`.",
     )
     guard: GuardConfig = Field(default_factory=GuardConfig)
     description: str = ""
@@ -261,7 +268,9 @@ class AudienceConfig(Config):
     """A saved set of people: a query over a source, one row per member, with its syncs."""
 
     name: Name
-    title: str | None = Field(default=None, min_length=1, max_length=120, description="Shown to marketers. Default: the name.")
+    title: str | None = Field(
+        default=None, min_length=1, max_length=120, description="Shown to marketers. Default: the name."
+    )
     description: str = ""
     source: Name = Field(description="Name of a source.")
     sql: str = Field(min_length=1, description="One SELECT; one row per member.")

@@ -91,7 +91,12 @@ def open_warehouse_at(address: str, *, name: str = "source", schema: str = "audi
         url,
         # A run holds one connection for as long as it lasts; a pool would only keep idle ones open.
         poolclass=NullPool,
-        connect_args={"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3},
+        connect_args={
+            "keepalives": 1,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        },
         hide_parameters=True,
     )
 

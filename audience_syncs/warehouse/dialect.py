@@ -64,7 +64,13 @@ class Dialect(Protocol):
         """An empty array of identifiers."""
         ...
 
-    def copy_rows(self, connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    def copy_rows(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Iterable[tuple[Any, ...]],
+    ) -> None:
         """Bulk insert, in the connection's transaction."""
         ...
 
@@ -148,7 +154,11 @@ class PostgreSQL:
         return sa.cast(sa.literal("{}"), sa.ARRAY(sa.Text))
 
     def copy_rows(
-        self, connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Iterable[tuple[Any, ...]],
     ) -> None:
         statement = f"COPY {table.schema}.{table.name} ({', '.join(columns)}) FROM STDIN"
         driver_connection: Any = connection.connection.driver_connection
@@ -224,6 +234,8 @@ class _CopyStream:
 
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\b": "\\b", "\f": "\\f", "\v": "\\v"})
+_needs_escape = re.compile(r"[\\\t\n\r\x08\f\v]").search
+_needs_array_escape = re.compile(r'["\\]').search
 
 
 def _copy_line(row: tuple[Any, ...]) -> str:
@@ -234,12 +246,16 @@ def _copy_value(value: Any) -> str:
     if value is None:
         return "\\N"
     if isinstance(value, str):
-        return value if value.isalnum() else value.translate(_ESCAPES)
-    if isinstance(value, (list, tuple)):
-        return _array_literal(value).translate(_ESCAPES)
+        # Looking first is several times faster than translating: hardly any value needs it.
+        return value.translate(_ESCAPES) if _needs_escape(value) else value
+    if isinstance(value, list):
+        literal = _array_literal(value)
+        return literal.translate(_ESCAPES) if _needs_escape(literal) else literal
     return str(value)
 
 
 def _array_literal(values: Sequence[str]) -> str:
-    quoted = ",".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
-    return "{" + quoted + "}"
+    quoted = [
+        value.replace("\\", "\\\\").replace('"', '\\"') if _needs_array_escape(value) else value for value in values
+    ]
+    return '{"' + '","'.join(quoted) + '"}' if quoted else "{}"

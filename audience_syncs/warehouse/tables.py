@@ -80,7 +80,12 @@ class StateTables:
             sa.Column("state", sa.Text, nullable=False, comment="accepted, unknown or rejected"),
             sa.Column("fingerprint", Fingerprint, comment="of the row as last settled; null: must be sent again"),
             sa.Column("payload_digest", Fingerprint, comment="of what the destination accepted"),
-            sa.Column("identifiers", Identifiers, nullable=False, comment="as sent; are or may be at the destination"),
+            sa.Column(
+                "identifiers",
+                Identifiers,
+                nullable=False,
+                comment="as sent; are or may be at the destination",
+            ),
             sa.Column("remote_id", sa.Text, comment="the platform's own id of the person"),
             sa.Column("delivered_at", instant),
             sa.Column("accepted_at", instant),
@@ -220,5 +225,3 @@ def state_tables(schema: str) -> StateTables:
 def snapshot_table(schema: str, name: str, columns: tuple[str, ...]) -> sa.TableClause:
     """A snapshot's rows: ``_member_key`` (text) and the audience's own columns."""
     return sa.table(name, sa.column("_member_key"), *(sa.column(column) for column in columns), schema=schema)
-
-

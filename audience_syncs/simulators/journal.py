@@ -1,0 +1,72 @@
+"""What the simulators received: the last requests of each platform, so that a test can say what must not be sent.
+
+Bodies are kept parsed but cut: a list longer than ``ROWS_KEPT`` keeps its first rows and a note of how many followed.
+Tokens are never kept. The journal lives in memory and ends with the process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from audience_syncs.simulators.platform import Call
+
+REQUESTS_KEPT = 5_000
+ROWS_KEPT = 5
+TEXT_KEPT = 2_000
+
+
+class Entry(dict[str, Any]):
+    """One request; ``status`` and ``fault`` are filled in when it is answered (``None``: no answer was given)."""
+
+
+class Journal:
+    """The requests of one platform, newest last."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=REQUESTS_KEPT)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def note(self, call: Call) -> Entry:
+        with self._lock:
+            entry = Entry(
+                n=next(self._numbers),
+                at=time.time(),
+                method=call.method,
+                path=call.path,
+                query={name: value for name, value in call.query.items() if name != "access_token"},
+                operation=call.operation,
+                list_id=call.list_id,
+                rows=len(call.rows),
+                status=None,
+                fault=None,
+                body=shortened(call.body),
+            )
+            self._entries.append(entry)
+            return entry
+
+    def read(self, after: int, limit: int | None) -> list[Entry]:
+        """Requests numbered above ``after``; the last ``limit`` of them."""
+        with self._lock:
+            found = [entry for entry in self._entries if entry["n"] > after]
+        return found if limit is None else found[max(0, len(found) - limit) :]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+
+
+def shortened(body: Any, depth: int = 0) -> Any:
+    """The body without its token, and without most of its rows."""
+    if isinstance(body, dict):
+        return {name: shortened(value, depth + 1) for name, value in body.items() if name != "access_token"}
+    if isinstance(body, list):
+        kept = [shortened(value, depth + 1) for value in body[:ROWS_KEPT]]
+        return kept if len(body) <= ROWS_KEPT or depth > 4 else [*kept, f"... and {len(body) - ROWS_KEPT} more"]
+    if isinstance(body, str) and len(body) > TEXT_KEPT:
+        return body[:TEXT_KEPT] + "..."
+    return body

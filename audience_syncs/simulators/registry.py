@@ -1,0 +1,9 @@
+"""Which platforms there are. A new one is a module and a line here."""
+
+from __future__ import annotations
+
+from audience_syncs.simulators.hubspot import HubSpot
+from audience_syncs.simulators.meta import Meta
+from audience_syncs.simulators.platform import Platform
+
+PLATFORMS: tuple[type[Platform], ...] = (Meta, HubSpot)
