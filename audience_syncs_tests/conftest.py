@@ -45,3 +45,8 @@ def postgres_url(postgres_server: str) -> str:
 def fresh_postgres_url(postgres_server: str) -> str:
     """A fresh database for this test."""
     return create_database(postgres_server)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--histories", type=int, default=0, help="how many random histories to try; 0: the default")
+    parser.addoption("--first-history", type=int, default=0, help="the first random history's seed")

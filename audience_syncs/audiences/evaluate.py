@@ -7,7 +7,7 @@ crash leaves no half snapshot, and a reader sees the snapshot with its history o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from audience_syncs.audiences.preview import masked_preview
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
 from audience_syncs.model.values import Column, Progress, Snapshot
-from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.connection import Warehouse, words_of
 from audience_syncs.warehouse.state import State, snapshot_from_row
 from audience_syncs.warehouse.tables import StateTables, snapshot_table
 
@@ -142,19 +142,11 @@ def _execute_user_sql(connection: sa.Connection, statement: str, where: str) -> 
         # Without parameters, so that a % or a : in the user's query means what it means in SQL.
         return connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
     except sa.exc.DBAPIError as error:
-        # The first line names the mistake; the following ones would quote the statement or, for a failed cast, rows.
-        words = (str(error.orig).strip().splitlines() or ["the warehouse refused it"])[0]
         raise AudienceError(
-            f"the warehouse refused the query: {_without_values(words)}",
+            f"the warehouse refused the query: {words_of(error)}",
             where=where,
             remedy="run the audience's SQL in your warehouse to see where it stops",
         ) from None
-
-
-def _without_values(words: str) -> str:
-    """A driver's message may quote a value of a row (`invalid input syntax for type integer: "..."`)."""
-    head, quote, tail = words.partition(': "')
-    return head if quote and "column" not in head and "relation" not in head else head + quote + tail
 
 
 def _reserve(

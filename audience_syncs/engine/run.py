@@ -22,6 +22,7 @@ from audience_syncs.model.errors import (
     AudienceSyncsError,
     DefinitionError,
     GuardBlocked,
+    SourceError,
     SyncLocked,
 )
 from audience_syncs.model.values import (
@@ -35,7 +36,7 @@ from audience_syncs.model.values import (
     Snapshot,
     SyncReport,
 )
-from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.connection import Warehouse, lost, words_of
 from audience_syncs.warehouse.state import State
 
 Clock = Callable[[], datetime]
@@ -110,6 +111,7 @@ def run_sync(
         GuardBlocked       the plan is beyond the guard's limits; nothing was sent
         AudienceError      no snapshot yet, or it lacks a mapped column
         DestinationError   access refused, list gone, platform down
+        SourceError        the warehouse failed or was lost; the next run settles what was under way
 
     Errors raised after the run was recorded carry the report as ``report``.
     """
@@ -118,6 +120,10 @@ def run_sync(
         run.prepare(connection, record=True)
         try:
             return run.bring_in_step(connection, destination)
+        except sa.exc.SQLAlchemyError as error:
+            failure = run.warehouse_failure(error)
+            run.record_failure(connection, failure, destination)
+            raise failure from None
         except BaseException as error:
             run.record_failure(connection, error, destination)
             raise
@@ -140,7 +146,7 @@ def _locked(connection: sa.Connection, warehouse: Warehouse, name: str) -> Itera
     try:
         yield
     finally:
-        if not connection.closed and not connection.invalidated:
+        if not lost(connection):
             try:
                 connection.rollback()
                 warehouse.dialect.unlock(connection, lock)
@@ -220,8 +226,9 @@ class _Run:
             self._deliver(connection, destination, plan, known)
         finally:
             # Also after an error: what was answered is settled now, not only by the next run.
-            self.tell(Progress("settle", 0))
-            self._settle(connection, plan)
+            if not lost(connection):
+                self.tell(Progress("settle", 0))
+                self._settle(connection, plan)
         self._read_matched(connection, destination)
         report = self.report(connection, destination)
         records.close_run(connection, self.warehouse, self._record(), report)
@@ -372,10 +379,21 @@ class _Run:
             error=error,
         )
 
+    def warehouse_failure(self, error: sa.exc.SQLAlchemyError) -> SourceError:
+        """What to say of a database error; its own text may hold rows."""
+        words = words_of(error) if isinstance(error, sa.exc.DBAPIError) else type(error).__name__
+        return SourceError(
+            f"the warehouse failed during the run: {words}",
+            where=self.where,
+            remedy="nothing is lost: run the sync again, it settles first what was under way",
+        )
+
     def record_failure(self, connection: sa.Connection, error: BaseException, destination: Destination) -> None:
         """Writes how the run ended. Where even that fails (the database is gone), the next run marks it interrupted."""
         status = RunStatus.BLOCKED if isinstance(error, GuardBlocked) else RunStatus.FAILED
         text = str(error) if isinstance(error, AudienceSyncsError) else type(error).__name__
+        if lost(connection):
+            return
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             status, text = RunStatus.INTERRUPTED, "cancelled"
         try:

@@ -1,8 +1,8 @@
 """Settling: folds a plan's verdicts into the ledger, in one transaction.
 
 The same code settles a plan that was delivered, one that was stopped half-way, and one whose process died: a batch
-that was never sent changes nothing, a batch that was sent without a booked answer is *unknown*. Unknown is neither accepted nor
-forgotten: what may be at the destination stays in the ledger until a removal has been accepted.
+that was never sent changes nothing, a batch that was sent without a booked answer is *unknown*. Unknown is neither
+accepted nor forgotten: what may be at the destination stays in the ledger until a removal has been accepted.
 
 What becomes of a member's identifiers (``old``: in the ledger, ``new``: in the plan row):
 

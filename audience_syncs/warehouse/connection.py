@@ -34,7 +34,7 @@ class Warehouse:
             connection = self.engine.connect()
         except sa.exc.OperationalError as error:
             raise SourceError(
-                f"cannot connect to source {self.name!r}: {_driver_words(error)}",
+                f"cannot connect to source {self.name!r}: {words_of(error)}",
                 remedy="check that the server runs and that the source's URL (its environment variable) is right",
             ) from None
         with connection:
@@ -107,9 +107,25 @@ def open_warehouse_at(address: str, *, name: str = "source", schema: str = "audi
     return Warehouse(name, engine, dialect, state_tables(schema))
 
 
-def _driver_words(error: sa.exc.DBAPIError) -> str:
-    """The driver's message without the address: its first line may hold host and user."""
-    text = str(error.orig or "").strip().lower()
+def lost(connection: sa.Connection) -> bool:
+    """Whether the connection broke. It must not be used any more then: SQLAlchemy would quietly open another one, which
+    does not hold our lock."""
+    return connection.closed or connection.invalidated
+
+
+def words_of(error: sa.exc.DBAPIError) -> str:
+    """The warehouse's own words, without the address, the statement, or a value of a row."""
+    diagnosis = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    lines = (diagnosis or str(error.orig or "")).strip().splitlines()
+    text = lines[0] if lines else type(error.orig).__name__
+    if error.connection_invalidated or isinstance(error, sa.exc.OperationalError):
+        return _connection_words(text) or text.partition('"')[0].strip() or "no answer"
+    # `invalid input syntax for type integer: "..."` quotes a row; `column "..." does not exist` does not.
+    head, quote, tail = text.partition(': "')
+    return head if quote and "column" not in head and "relation" not in head else head + quote + tail
+
+
+def _connection_words(text: str) -> str | None:
     for words in (
         "connection refused",
         "could not translate host name",
@@ -120,7 +136,9 @@ def _driver_words(error: sa.exc.DBAPIError) -> str:
         "too many clients",
         "starting up",
         "shutting down",
+        "terminating connection",
+        "server closed the connection",
     ):
-        if words in text:
+        if words in text.lower():
             return words
-    return type(error.orig).__name__ if error.orig else "no answer"
+    return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -130,19 +130,27 @@ class PostgreSQL:
         return these.op("@>", is_comparison=True)(of_those)
 
     def union(self, a: sa.ColumnElement[Any], b: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        element = sa.func.unnest(a.op("||")(b)).table_valued("element").render_derived()
-        return self._array(sa.select(element.c.element).distinct())
+        return self._elements(a.op("||")(b))
 
     def intersection(self, a: sa.ColumnElement[Any], b: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        element = sa.func.unnest(a).table_valued("element").render_derived()
-        return self._array(sa.select(element.c.element).where(element.c.element == sa.any_(b)).distinct())
+        return self._elements(a, lambda element: element == sa.any_(b))
 
     def difference(self, a: sa.ColumnElement[Any], b: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        element = sa.func.unnest(a).table_valued("element").render_derived()
-        return self._array(sa.select(element.c.element).where(~(element.c.element == sa.any_(b))).distinct())
+        return self._elements(a, lambda element: sa.not_(element == sa.any_(b)))
 
-    def _array(self, query: sa.Select[Any]) -> sa.ColumnElement[Any]:
-        return sa.func.ARRAY(query.scalar_subquery(), type_=sa.ARRAY(sa.Text))
+    def _elements(
+        self,
+        array: sa.ColumnElement[Any],
+        condition: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]] | None = None,
+    ) -> sa.ColumnElement[Any]:
+        """The distinct elements of an array that meet the condition, as an array."""
+        unnested = sa.func.unnest(array).table_valued("element").render_derived()
+        query = sa.select(unnested.c.element).distinct()
+        if condition is not None:
+            query = query.where(condition(unnested.c.element))
+        # Everything but the elements belongs to the statement around, however deep this stands in it.
+        inner = query.correlate_except(unnested).scalar_subquery()
+        return sa.func.ARRAY(inner, type_=sa.ARRAY(sa.Text))
 
     def collect(self, element: sa.ColumnElement[str], condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
         from sqlalchemy.dialects.postgresql import aggregate_order_by
