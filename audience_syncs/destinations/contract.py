@@ -1,8 +1,8 @@
 """What a destination is: a declaration and a few functions.
 
 A platform's module holds a ``DestinationSpec`` (fields with their normalisation rule, limits, what it can do) and a
-class with the functions below. Optional abilities are protocols of their own, so that "can it?" is ``isinstance``, checked
-when definitions load.
+class with the functions below. Optional abilities are protocols of their own, so that "can it?" is ``isinstance``,
+checked when definitions load.
 
 Verdicts are addressed by position: ``add`` and ``remove`` return one verdict per member of the batch, in its order.
 Adds and removes must be safe to repeat. They raise (``model.errors``):

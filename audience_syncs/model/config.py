@@ -225,7 +225,7 @@ class GuardConfig(Config):
         default=50,
         ge=0,
         le=100,
-        description="Blocked when more than this share of the audience (and `min_drop` people) has no usable identifier.",
+        description="Blocked when more than this share (and `min_drop`) of the audience has no usable identifier.",
     )
 
 

@@ -123,10 +123,14 @@ class Fault:
     def _is_about(self, call: Call) -> bool:
         if self.kind in ABOUT_ROWS and not call.rows:
             return False
-        if self.operation is not None and self.operation != call.operation:
-            if not re.search(self.operation, f"{call.method} {call.path}"):
-                return False
+        if not self._is_of_operation(call):
+            return False
         return self.contains is None or bool(self._rows_containing(call))
+
+    def _is_of_operation(self, call: Call) -> bool:
+        if self.operation is None or self.operation == call.operation:
+            return True
+        return re.search(self.operation, f"{call.method} {call.path}") is not None
 
     def _rows_containing(self, call: Call) -> list[int]:
         wanted = (self.contains or "").encode()

@@ -12,8 +12,8 @@ this person ever had; two rows that share a phone but not an email are two peopl
 EXTERN_ID (documented): lower precedence than personal data, forgotten 90 days after it was last seen, worth nothing
 in another ad account. A row with only an EXTERN_ID never seen before is kept here, but never counts as matched.
 
-The identifiers are looked up in memory (about 300 bytes a person) because that is what takes a million members in
-seconds; the truth is in SQLite, only ever appended to in bulk, and read back when the simulator starts.
+The identifiers are looked up in memory (some 500 bytes for a person with three of them) because that is what takes a
+million members in seconds; the truth is in SQLite, only ever appended to in bulk, and read back at the start.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ class People:
         news: dict[int, int] = {}
         seen: list[tuple[int, int, int]] = []
         held: dict[int, Row] = {}
-        received = 0
         for row in rows:
-            received += 1
             identifiers = _identifiers(row, salts)
             person = self._resolve(identifiers, news, day)
             if person is None:
@@ -119,7 +117,9 @@ class People:
         self._last_n += len(numbers)
         return Change(len(arrived), self._count_matched(arrived), self._count_matched(held))
 
-    def remove(self, db: sqlite3.Connection, account: str, list_ids: Iterable[int], rows: Iterable[Row], day: int) -> dict[int, Change]:
+    def remove(
+        self, db: sqlite3.Connection, account: str, list_ids: Iterable[int], rows: Iterable[Row], day: int
+    ) -> dict[int, Change]:
         """Take the people of the rows out of the lists. Who is not in a list is passed over."""
         salts = _salts(account)
         found = {self._resolve(_identifiers(row, salts), {}, day) for row in rows} - {None}

@@ -17,15 +17,23 @@ from typing import Any
 MAX_ROWS = 10_000
 MAX_SAMPLES = 100
 
-HASHED = frozenset("EMAIL PHONE GEN DOBY DOBM DOBD LN FN FI CT ST ZIP COUNTRY".split())
+HASHED = frozenset(["EMAIL", "PHONE", "GEN", "DOBY", "DOBM", "DOBD", "LN", "FN", "FI", "CT", "ST", "ZIP", "COUNTRY"])
 PLAIN = frozenset(
-    "EXTERN_ID MADID LOOKALIKE_VALUE PAGEUID UID DATA_PROCESSING_OPTIONS"
-    " DATA_PROCESSING_OPTIONS_COUNTRY DATA_PROCESSING_OPTIONS_STATE".split()
+    [
+        "EXTERN_ID",
+        "MADID",
+        "LOOKALIKE_VALUE",
+        "PAGEUID",
+        "UID",
+        "DATA_PROCESSING_OPTIONS",
+        "DATA_PROCESSING_OPTIONS_COUNTRY",
+        "DATA_PROCESSING_OPTIONS_STATE",
+    ]
 )
 SINGLE_KEY_NAMES = {"EMAIL_SHA256": "EMAIL", "PHONE_SHA256": "PHONE", "MOBILE_ADVERTISER_ID": "MADID"}
 NOT_KEYS = frozenset(name for name in PLAIN if name.startswith("DATA_PROCESSING") or name == "LOOKALIKE_VALUE")
 
-_is_sha256 = re.compile(r"[0-9a-f]{64}").fullmatch
+is_sha256 = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 class BadPayload(ValueError):
@@ -52,10 +60,10 @@ def read_schema(payload: object) -> list[str]:
     if not isinstance(payload, dict) or "schema" not in payload or "data" not in payload:
         raise BadPayload("payload must be an object with schema and data")
     schema = payload["schema"]
-    names = [schema] if isinstance(schema, str) else schema
+    names: list[str] = [schema] if isinstance(schema, str) else schema
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise BadPayload("schema must be a key or a list of keys")
-    keys = [SINGLE_KEY_NAMES.get(name, name) for name in names]
+    keys: list[str] = [SINGLE_KEY_NAMES.get(name, name) for name in names]
     unknown = sorted(set(keys) - HASHED - PLAIN)
     if unknown:
         raise BadPayload(f"schema has unsupported keys: {', '.join(unknown)}")
@@ -94,7 +102,7 @@ def read_rows(keys: Sequence[str], rows: Sequence[Any], rejected: frozenset[int]
         for key, is_hashed, value in zip(keys, hashed, row, strict=True):
             if value == "" or value == []:
                 continue
-            if is_hashed and not (isinstance(value, str) and _is_sha256(value)):
+            if is_hashed and not (isinstance(value, str) and is_sha256(value)):
                 result.refuse(value, "Invalid or unhashed data")
                 break
             if value is None or isinstance(value, dict | bool):

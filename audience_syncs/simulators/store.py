@@ -84,7 +84,9 @@ class Store:
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, orjson.dumps(value).decode()))
 
-    def note_size(self, db: sqlite3.Connection, list_id: int, at: float, size: int, matched: int, delay_s: float) -> None:
+    def note_size(
+        self, db: sqlite3.Connection, list_id: int, at: float, size: int, matched: int, delay_s: float
+    ) -> None:
         """Remember the size of a list from ``at`` on; what is older than anybody may still see is forgotten."""
         db.execute(
             "DELETE FROM sizes WHERE list = ?1 AND at < (SELECT max(at) FROM sizes WHERE list = ?1 AND at <= ?2)",

@@ -1,0 +1,172 @@
+"""The component types that stand in ``defs.yaml``.
+
+Reading and checking is ``audience_syncs.project``'s work, the same for Dagster, the terminal and the editor; a
+component only takes its definition from there. A project with mistakes is refused as a whole, with all of them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Self
+
+import dagster as dg
+from dagster import ComponentLoadContext
+from dagster.components.component.component import ComponentTypeSpec
+from dagster.components.core.decl import YamlDecl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from audience_syncs.components.audience_assets import build_audience
+from audience_syncs.components.loading import project_of
+from audience_syncs.components.sync_assets import build_sync
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
+from audience_syncs.model.errors import DefinitionError
+from audience_syncs.project import MODELS, Project
+from audience_syncs.project.load import Definition
+from audience_syncs.project.schemas import attributes_schema
+
+
+class _Attributes(BaseModel):
+    """What stands under ``attributes``, unread. Its JSON schema is the model's, for ``dg check yaml``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def component(cls) -> str:
+        return cls.__name__.removeprefix("_").removesuffix("Attributes")
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return _schema(cls.component())
+
+
+class _SourceAttributes(_Attributes):
+    pass
+
+
+class _DestinationAttributes(_Attributes):
+    pass
+
+
+class _AudienceAttributes(_Attributes):
+    pass
+
+
+@lru_cache(maxsize=len(MODELS))
+def _schema(component: str) -> dict[str, Any]:
+    return attributes_schema(component)
+
+
+class Source(dg.Component):
+    """A connection to your warehouse: where audiences are evaluated and where the state is kept."""
+
+    def __init__(self, config: SourceConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _SourceAttributes
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        return ComponentTypeSpec(description=cls.__doc__, tags=["audience-syncs", "warehouse"])
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
+        config, _ = _definition("Source", attributes, context)
+        assert isinstance(config, SourceConfig)
+        return cls(config)
+
+    def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
+        # Audiences name it; by itself it is nothing Dagster runs.
+        return dg.Definitions()
+
+
+class Destination(dg.Component):
+    """An account on a platform (Meta, HubSpot): its settings, and the environment variables of its credentials."""
+
+    def __init__(self, config: DestinationConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _DestinationAttributes
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        return ComponentTypeSpec(description=cls.__doc__, tags=["audience-syncs", "destination"])
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
+        config, _ = _definition("Destination", attributes, context)
+        assert isinstance(config, DestinationConfig)
+        return cls(config)
+
+    def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
+        # Syncs name it; by itself it is nothing Dagster runs.
+        return dg.Definitions()
+
+
+class Audience(dg.Component):
+    """A saved set of people, one row per member of a query, and its syncs: each into one list of one destination."""
+
+    def __init__(self, config: AudienceConfig, project: Project) -> None:
+        self.config = config
+        self.project = project
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _AudienceAttributes
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        return ComponentTypeSpec(
+            description=cls.__doc__, tags=["audience-syncs", "audience"], produces=["asset", "job", "schedule"]
+        )
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
+        config, project = _definition("Audience", attributes, context)
+        assert isinstance(config, AudienceConfig)
+        return cls(config, project)
+
+    def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
+        audience = self.config
+        source = self.project.sources.get(audience.source)
+        if source is None:
+            raise DefinitionError(
+                f"there is no source {audience.source!r}",
+                where=f"audience {audience.name}",
+                remedy="load the audience with its source, from one folder of definitions",
+            )
+        built = build_audience(audience, source)
+        assets: list[dg.AssetsDefinition] = [built.asset]
+        jobs = [built.job]
+        schedules: list[dg.ScheduleDefinition] = []
+        for sync in audience.syncs:
+            delivered = build_sync(audience, sync, source, self.project.destinations[sync.destination])
+            assets.append(delivered.asset)
+            jobs.append(delivered.job)
+            if delivered.schedule is not None:
+                schedules.append(delivered.schedule)
+        # Asset checks (usable keys, rejection rate, audit, freshness) join here: asset_checks=[...].
+        return dg.Definitions(assets=assets, jobs=jobs, schedules=schedules)
+
+
+def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadContext) -> tuple[Definition, Project]:
+    """The definition of the component that is being loaded, and the project it belongs to."""
+    if isinstance(context.component_decl, YamlDecl):
+        project = project_of(context.component_tree).require_sound()
+        place = context.component_path
+        found = project.files.get((place.file_path, int(place.instance_key or 0)))
+        if found is not None:
+            return found.config, project
+    # Made from Python, outside a folder of definitions (``from_attributes_dict`` in a notebook or a test).
+    try:
+        written = (attributes.model_extra or {}) if attributes is not None else {}
+        return MODELS[kind].model_validate(written), Project()
+    except ValidationError as error:
+        # With include_input=False: a value may be a secret.
+        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise DefinitionError(
+            f"these attributes make no {kind.lower()}: {'; '.join(lines)}", remedy="correct the attributes"
+        ) from None

@@ -1,0 +1,201 @@
+"""Snapshots, reports and errors as Dagster shows them: numbers as numbers, so that it plots them over time.
+
+Nothing here may carry personal data: previews come masked, reasons come without identifiers, and the words of a
+database driver, which may quote a row, are left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from audience_syncs.model.errors import (
+    AudienceSyncsError,
+    DestinationError,
+    GuardBlocked,
+    NoAnswer,
+    NotApplied,
+    SourceError,
+    SyncLocked,
+)
+from audience_syncs.model.values import MatchedUsers, Progress, RejectionCount, Snapshot, SyncReport
+
+if TYPE_CHECKING:
+    from audience_syncs.model.config import SyncConfig
+
+Metadata = dict[str, dg.MetadataValue]
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+# Those that may pass by themselves. Another try of what needs a person would only repeat the message.
+_PASSING = (SourceError, NotApplied, NoAnswer, SyncLocked)
+
+
+class ProgressLog:
+    """Writes progress as log lines: each step once, and a long one every ten seconds."""
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._step = ""
+        self._written_at = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = self._clock()
+        if progress.step == self._step and now - self._written_at < _SECONDS_BETWEEN_LINES:
+            return
+        self._step, self._written_at = progress.step, now
+        if progress.total is not None:
+            self._write(f"{progress.step}: {progress.done:,} of {progress.total:,}")
+        elif progress.done:
+            self._write(f"{progress.step}: {progress.done:,}")
+        else:
+            self._write(progress.step)
+
+
+def snapshot_metadata(snapshot: Snapshot) -> Metadata:
+    """What an evaluation shows on the audience's asset."""
+    metadata: Metadata = {
+        "dagster/row_count": dg.MetadataValue.int(snapshot.members),
+        "members": dg.MetadataValue.int(snapshot.members),
+        "entered": dg.MetadataValue.int(snapshot.entered),
+        "exited": dg.MetadataValue.int(snapshot.exited),
+        "snapshot": dg.MetadataValue.int(snapshot.id),
+        "evaluated_at": dg.MetadataValue.timestamp(snapshot.evaluated_at),
+        "duration_s": dg.MetadataValue.float(round(snapshot.duration_s, 3)),
+        "dagster/column_schema": dg.MetadataValue.table_schema(
+            dg.TableSchema(
+                columns=[
+                    dg.TableColumn(
+                        column.name,
+                        column.type,
+                        description="The primary key." if column.name == snapshot.primary_key else None,
+                        tags={"pii": "true"} if column.personal else {},
+                    )
+                    for column in snapshot.columns
+                ]
+            )
+        ),
+        "sql": dg.MetadataValue.md(f"```sql\n{snapshot.sql.strip()}\n```"),
+    }
+    if snapshot.preview:
+        names = [column.name for column in snapshot.columns]
+        metadata["preview_masked"] = _table(
+            names, [[str(row.get(name, "")) for name in names] for row in snapshot.preview]
+        )
+    return metadata
+
+
+def sync_metadata(report: SyncReport, sync: SyncConfig) -> Metadata:
+    """What a run shows on the sync's asset: the four numbers, what changed, and what was refused."""
+    metadata: Metadata = {
+        "status": dg.MetadataValue.text(report.status.value),
+        "in_audience": dg.MetadataValue.int(report.in_audience),
+        "delivered": dg.MetadataValue.int(report.delivered),
+        "accepted": dg.MetadataValue.int(report.accepted),
+        "matched": dg.MetadataValue.text(matched_text(report.matched)),
+        "added": dg.MetadataValue.int(report.added),
+        "updated": dg.MetadataValue.int(report.updated),
+        "removed": dg.MetadataValue.int(report.removed),
+        "rejected": dg.MetadataValue.int(report.rejected),
+        "retryable": dg.MetadataValue.int(report.retryable),
+        "unknown": dg.MetadataValue.int(report.unknown),
+        "recovered": dg.MetadataValue.int(report.recovered),
+        "requests": dg.MetadataValue.int(report.requests),
+        "duration_s": dg.MetadataValue.float(round(report.duration_s, 3)),
+        "frequency": dg.MetadataValue.text(sync.frequency),
+        "snapshot": dg.MetadataValue.int(report.snapshot_id),
+        "plan_digest": dg.MetadataValue.text(report.plan_digest),
+    }
+    if report.matched is not None:
+        for name, bound in (("matched_lower", report.matched.lower), ("matched_upper", report.matched.upper)):
+            if bound is not None:
+                metadata[name] = dg.MetadataValue.int(bound)
+    if report.list is not None:
+        metadata["list"] = dg.MetadataValue.text(report.list.name)
+        metadata["list_id"] = dg.MetadataValue.text(report.list.id)
+        if report.list.url:
+            metadata["list_link"] = dg.MetadataValue.url(report.list.url)
+    if report.rejections:
+        metadata["rejections_by_reason"] = _reasons(report.rejections)
+    if report.dropped_values:
+        metadata["dropped_values"] = _reasons(report.dropped_values)
+    return metadata
+
+
+def matched_text(matched: MatchedUsers | None) -> str:
+    """Matched users in words: ``1,000-1,100 (approximate, as of 2026-11-24 03:11 UTC)``."""
+    if matched is None or (matched.lower is None and matched.upper is None):
+        return "not known yet"
+    lower, upper = matched.lower, matched.upper
+    if lower is not None and upper is not None:
+        number = f"{lower:,}" if lower == upper else f"{lower:,}-{upper:,}"
+    else:
+        number = f"at least {lower:,}" if lower is not None else f"at most {upper:,}"
+    certainty = "" if matched.exact else "approximate, "
+    note = f"; {matched.note}" if matched.note else ""
+    return f"{number} ({certainty}as of {matched.as_of:%Y-%m-%d %H:%M} {matched.as_of.tzname() or 'UTC'}{note})"
+
+
+@contextmanager
+def reported_to_dagster(sync: SyncConfig | None = None) -> Iterator[None]:
+    """Turns our errors into Dagster's failures, with the figures of the run where it came so far."""
+    try:
+        yield
+    except AudienceSyncsError as error:
+        raise failure_of(error, sync) from None
+    except Exception as error:
+        words = _database_words(error)
+        if words is None:
+            raise
+        raise dg.Failure(description=words, allow_retries=True) from None
+
+
+def failure_of(error: AudienceSyncsError, sync: SyncConfig | None = None) -> dg.Failure:
+    """Dagster's failure for one of our errors. Retries only where trying again may help."""
+    metadata: Metadata = {"error_code": dg.MetadataValue.text(error.code)}
+    report = getattr(error, "report", None)
+    if isinstance(report, SyncReport) and sync is not None:
+        metadata |= sync_metadata(report, sync)
+        planned = report.planned
+        metadata |= {
+            "planned_added": dg.MetadataValue.int(planned.added),
+            "planned_updated": dg.MetadataValue.int(planned.updated),
+            "planned_removed": dg.MetadataValue.int(planned.removed),
+        }
+    if isinstance(error, GuardBlocked):
+        metadata["plan_digest"] = dg.MetadataValue.text(error.digest)
+    passing = isinstance(error, _PASSING) or type(error) is DestinationError
+    return dg.Failure(description=str(error), metadata=metadata, allow_retries=passing)
+
+
+def _database_words(error: Exception) -> str | None:
+    """A database driver's error without its words, which may quote a row; None for any other error."""
+    import sqlalchemy as sa
+
+    if not isinstance(error, sa.exc.SQLAlchemyError):
+        return None
+    original = getattr(error, "orig", None)
+    state = getattr(original, "pgcode", None)
+    kind = type(original if original is not None else error).__name__
+    code = f", SQLSTATE {state}" if state else ""
+    return (
+        f"[DATABASE] the warehouse refused a statement ({kind}{code}); its message is left out because it may quote "
+        "a row\n  What to do: look into the warehouse's own log at this time; if it was restarted, run again"
+    )
+
+
+def _reasons(counts: Sequence[RejectionCount]) -> dg.MetadataValue:
+    return _table(["reason_code", "reason", "members"], [[c.reason_code, c.reason, c.members] for c in counts])
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str | int]]) -> dg.MetadataValue:
+    kinds = ["int" if rows and isinstance(rows[0][i], int) else "string" for i in range(len(names))]
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(names, row, strict=True))) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(n, k) for n, k in zip(names, kinds, strict=True)]),
+    )

@@ -1,0 +1,90 @@
+"""Values that are sent as they are, in the form a platform wants: property values, ids, countries, names."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from functools import lru_cache
+
+from audience_syncs.identifiers.text import as_text, letters_and_digits, without_whitespace
+from audience_syncs.identifiers.unusable import Unusable
+
+_MADID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_YEAR_MONTH_DAY = {"year": (4, 1900, 2100), "month": (2, 1, 12), "day": (2, 1, 31)}
+
+
+@lru_cache(maxsize=20_000)
+def _lower_name(text: str) -> str:
+    name = letters_and_digits(text.lower())
+    if not name:
+        raise Unusable("EMPTY", "has no letters")
+    return name
+
+
+def name(value: object) -> str:
+    """Lower case, without punctuation and whitespace; every script stays.
+
+    Meta's own SDK would drop every letter beyond a-z; its guide allows UTF-8, and a name without its letters is
+    nobody's.
+    """
+    return _lower_name(as_text(value))
+
+
+@lru_cache(maxsize=2_000)
+def _country(text: str) -> str:
+    code = text.lower()
+    if len(code) != 2 or not code.isascii() or not code.isalpha():
+        raise Unusable("INVALID_COUNTRY", "is not an ISO 3166 country code of two letters")
+    return code
+
+
+def country(value: object) -> str:
+    """ISO 3166 alpha-2, lower case."""
+    return _country(as_text(value))
+
+
+def zip_code(value: object) -> str:
+    """Lower case without spaces; of a US ZIP+4 the first five digits."""
+    text = without_whitespace(as_text(value)).lower()
+    return text[:5] if re.fullmatch(r"\d{5}-\d{4}", text) else text
+
+
+def gender(value: object) -> str:
+    """``m`` or ``f``."""
+    text = as_text(value).lower()
+    short = {"male": "m", "female": "f"}.get(text, text)
+    if short not in ("m", "f"):
+        raise Unusable("INVALID_GENDER", "is neither m nor f")
+    return short
+
+
+def date_part(value: object, part: str) -> str:
+    """Year, month or day of a birth date, from a date or from that part alone: ``1980``, ``07``, ``31``."""
+    width, least, most = _YEAR_MONTH_DAY[part]
+    number = getattr(value, part, None) if isinstance(value, date) else as_text(value)
+    text = str(number)
+    if not text.isascii() or not text.isdigit() or not least <= int(text[:10]) <= most:
+        raise Unusable("INVALID_DATE", f"is not a {part}")
+    return f"{int(text):0{width}d}"
+
+
+def mobile_advertiser_id(value: object) -> str:
+    """Lower case, hyphens kept. All zeros mean that the person does not want to be tracked."""
+    text = as_text(value).lower()
+    if _MADID.fullmatch(text) is None or set(text) <= set("0-"):
+        raise Unusable("INVALID_MADID", "is not a mobile advertiser id")
+    return text
+
+
+def own_id(value: object) -> str:
+    """An id of the customer's own, verbatim: the platform compares it character by character."""
+    return as_text(value)
+
+
+def property_value(value: object) -> str:
+    """A CRM property as text: dates as milliseconds of their midnight in UTC, times as ISO 8601 in UTC."""
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    if isinstance(value, date):
+        return str(int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp() * 1000))
+    return as_text(value)

@@ -1,0 +1,66 @@
+"""From whatever a warehouse returns to clean text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import uuid
+from datetime import date, datetime
+from decimal import Decimal
+
+from audience_syncs.identifiers.unusable import Unusable
+
+LONGEST = 2_000
+"""Characters; nothing that identifies a person is longer."""
+
+# Zero-width and direction marks come along when people copy addresses out of mails and documents.
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
+
+
+def as_text(value: object) -> str:
+    """The value as text without surrounding or invisible characters, in Unicode's composed form (NFC).
+
+    Raises Unusable for null, empty, over-long values and types that are not text or a number.
+    """
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, (int, uuid.UUID)):
+        text = str(value)
+    elif isinstance(value, (float, Decimal)):
+        text = _number(value)
+    elif isinstance(value, (datetime, date)):
+        text = value.isoformat()
+    elif value is None:
+        raise Unusable("NULL", "is null")
+    else:
+        raise Unusable("WRONG_TYPE", f"is of the type {type(value).__name__}, not text or a number")
+    if len(text) > LONGEST:
+        raise Unusable("TOO_LONG", f"is longer than {LONGEST:,} characters")
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    text = text.strip()
+    if not text:
+        raise Unusable("EMPTY", "is empty")
+    return text
+
+
+def _number(value: float | Decimal) -> str:
+    """``12.0`` -> ``12``: a key that passed through a float column is still the key."""
+    number = Decimal(str(value))
+    if not number.is_finite():
+        raise Unusable("NOT_A_NUMBER", "is not a number")
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def without_whitespace(text: str) -> str:
+    return "".join(text.split())
+
+
+def letters_and_digits(text: str) -> str:
+    """Without punctuation, symbols and whitespace; letters of every script stay, with their marks."""
+    if text.isascii():
+        return "".join([c for c in text if c.isalnum()])
+    return "".join([c for c in text if unicodedata.category(c)[0] in "LMN"])

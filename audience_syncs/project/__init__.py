@@ -1,0 +1,25 @@
+"""The user's YAML, read and checked without Dagster: what is defined, and every mistake with file, line and remedy."""
+
+from audience_syncs.project.load import (
+    COMPONENTS,
+    DEFS_VARIABLE,
+    MODELS,
+    Project,
+    check_project,
+    default_defs_dir,
+    load_project,
+)
+from audience_syncs.project.problems import Problem, format_problems, refusal
+
+__all__ = [
+    "COMPONENTS",
+    "DEFS_VARIABLE",
+    "MODELS",
+    "Problem",
+    "Project",
+    "check_project",
+    "default_defs_dir",
+    "format_problems",
+    "load_project",
+    "refusal",
+]

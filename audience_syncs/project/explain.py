@@ -1,0 +1,219 @@
+"""Pydantic's errors in words for people who write YAML, each at its place.
+
+Never quotes a value that may be a secret or personal: only names of keys and the words of closed lists are repeated.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from audience_syncs.model.config import MappedField
+from audience_syncs.project.problems import Problem, YamlPath, choose_from
+from audience_syncs.project.yaml_documents import Document
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "dict_type": "a mapping (`key: value` lines)",
+    "mapping_type": "a mapping (`key: value` lines)",
+    "model_type": "a mapping (`key: value` lines)",
+    "model_attributes_type": "a mapping (`key: value` lines)",
+    "list_type": "a list (lines that start with `- `)",
+}
+_SCALAR_BRANCHES = {"str", "int", "float", "bool", "none"}
+_SCHEDULE_BRANCHES = {"Interval", "Cron", "literal['manual']"}
+
+
+def explain(
+    error: ValidationError, model: type[BaseModel], value: Any, document: Document, prefix: YamlPath
+) -> list[Problem]:
+    """The problems behind a validation error of ``value``, which stands at ``prefix`` in the document."""
+    problems: dict[tuple[YamlPath, str], Problem] = {}
+    for detail in error.errors(include_url=False):
+        path, branches = _real_path(detail, value)
+        if branches & _SCHEDULE_BRANCHES:
+            path, wanted = _schedule_branch(path, detail, value)
+            if wanted not in branches:
+                continue
+        at = (*prefix, *path)
+        if branches & _SCALAR_BRANCHES:
+            found = document.problem(at, "must be text, a number, true or false", "write a single value")
+        else:
+            found = _problem(detail, model, path, _value_at(value, path), document, at)
+        problems.setdefault((at, found.message), found)
+    return list(problems.values())
+
+
+def _problem(
+    detail: ErrorDetails, model: type[BaseModel], path: YamlPath, given: Any, document: Document, at: YamlPath
+) -> Problem:
+    kind, context = detail["type"], detail.get("ctx", {})
+    described = _description(model, path)
+    if kind == "extra_forbidden":
+        known = sorted(_known_keys(model, path[:-1]))
+        remedy = choose_from(str(path[-1]), known, none="remove it")
+        return document.problem(at, f"unknown key `{path[-1]}`", remedy, of_key=True)
+    if kind == "missing":
+        remedy = f"add `{path[-1]}: ...`" + (f": {_lower(described)}" if described else "")
+        return document.problem(at, f"the key `{path[-1]}` is missing", remedy)
+    if kind in ("enum", "literal_error"):
+        words = _words(model, path)
+        shown = f"`{given}` is none of its words" if isinstance(given, str) else f"{_named(given)} is none of its words"
+        return document.problem(at, shown, choose_from(str(given), words, none=described))
+    if kind == "value_error":
+        message, _, remedy = str(context.get("error", detail["msg"])).partition("; ")
+        if remedy and message.startswith(("write ", "give ", "use ")):
+            message, remedy = remedy, message
+        return document.problem(at, message, remedy or described)
+    if kind in _EXPECTED:
+        if kind == "string_type" and isinstance(given, (bool, int, float)):
+            return document.problem(at, f"must be text, not {_named(given)}", "put quotes around it")
+        expected = "a column's name, or a mapping" if _is_mapped_field(model, path) else _EXPECTED[kind]
+        return document.problem(at, f"must be {expected}, not {_named(given)}", described)
+    if kind == "string_pattern_mismatch":
+        return document.problem(at, "is not written as it must be", described or f"pattern: {context.get('pattern')}")
+    if kind == "string_too_short" or (kind == "too_short" and not given):
+        return document.problem(at, "must not be empty", described)
+    words_of_pydantic = detail["msg"].removeprefix("Input ").removeprefix("String ")
+    return document.problem(at, _lower(words_of_pydantic), described)
+
+
+def _real_path(detail: ErrorDetails, value: Any) -> tuple[YamlPath, set[str]]:
+    """The error's path in the YAML, and the branches of unions that pydantic put between."""
+    path: list[str | int] = []
+    branches: set[str] = set()
+    node = value
+    location = detail["loc"]
+    for i, part in enumerate(location):
+        in_mapping = isinstance(node, Mapping) and part in node
+        if in_mapping or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+            node = node[part]
+            path.append(part)
+        elif detail["type"] == "missing" and i == len(location) - 1 and isinstance(node, Mapping):
+            path.append(part)
+        else:
+            branches.add(str(part))
+    return tuple(path), branches
+
+
+def _schedule_branch(path: YamlPath, detail: ErrorDetails, value: Any) -> tuple[YamlPath, str]:
+    """Which kind of schedule was meant, by what stands there; and the path to complain about."""
+    depth = next(i for i, part in enumerate(path) if part == "schedule") + 1
+    schedule = _value_at(value, path[:depth])
+    if isinstance(schedule, Mapping):
+        return path, "Cron" if "cron" in schedule and "every" not in schedule else "Interval"
+    return path[:depth], "literal['manual']"
+
+
+def _value_at(value: Any, path: YamlPath) -> Any:
+    for part in path:
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            return None
+    return value
+
+
+def _named(value: Any) -> str:
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, Sequence) else type(value).__name__
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+# What the model says about a path -----------------------------------------------------------------------------------
+
+
+def _branches(annotation: Any) -> Iterator[Any]:
+    """The plain types an annotation allows: unions and Annotated taken apart."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _branches(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for branch in get_args(annotation):
+            yield from _branches(branch)
+    else:
+        yield annotation
+
+
+def _step(annotations: Iterable[Any], part: str | int) -> tuple[list[Any], FieldInfo | None]:
+    """The types one step further down, and the field that leads there."""
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            field = annotation.model_fields.get(str(part))
+            if field is not None:
+                return list(_branches(field.annotation)), field
+        elif get_origin(annotation) in (dict, list):
+            return list(_branches(get_args(annotation)[-1])), None
+    return [], None
+
+
+def _types_at(model: type[BaseModel], path: YamlPath) -> tuple[list[Any], FieldInfo | None]:
+    annotations, field = [model], None
+    for part in path:
+        annotations, field = _step(annotations, part)
+    return annotations, field
+
+
+def _known_keys(model: type[BaseModel], path: YamlPath) -> set[str]:
+    annotations, _ = _types_at(model, path)
+    return {
+        name
+        for annotation in annotations
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        for name in annotation.model_fields
+    }
+
+
+def _description(model: type[BaseModel], path: YamlPath) -> str:
+    """Of the field at a path, or of the nearest above it that has one."""
+    for depth in range(len(path), 0, -1):
+        _, field = _types_at(model, path[:depth])
+        if field is not None and field.description:
+            return field.description
+    return ""
+
+
+def _is_mapped_field(model: type[BaseModel], path: YamlPath) -> bool:
+    annotations, _ = _types_at(model, path)
+    return MappedField in annotations
+
+
+def _words(model: type[BaseModel], path: YamlPath) -> list[str]:
+    """The words a closed list allows; for the schedule also how the other kinds are written."""
+    annotations, _ = _types_at(model, path)
+    words: list[str] = []
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, Enum):
+            words.extend(str(member.value) for member in annotation)
+        elif get_origin(annotation) is Literal:
+            words.extend(str(word) for word in get_args(annotation))
+    if path and path[-1] == "schedule":
+        words += ["{every: 1 hour}", "{cron: '0 6 * * *', timezone: Europe/Berlin}"]
+    return words

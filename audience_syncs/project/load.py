@@ -1,0 +1,283 @@
+"""Reads the user's YAML into the model: every source, destination and audience below a folder, with every mistake.
+
+The files are Dagster component files (``defs.yaml``), and folders are walked as Dagster walks them; but nothing here
+needs Dagster, so that the terminal, the editor's check and Dagster itself read the same thing in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
+from audience_syncs.model.errors import DefinitionError
+from audience_syncs.project.explain import explain
+from audience_syncs.project.problems import Problem, choose_from, nearest, refusal, shown_path
+from audience_syncs.project.rules import check_audience, check_destination, check_shared_lists
+from audience_syncs.project.templates import render
+from audience_syncs.project.yaml_documents import Document, read_documents
+
+COMPONENTS = "audience_syncs.components"
+DEFS_VARIABLE = "AUDIENCE_SYNCS_DEFS"
+
+Definition = SourceConfig | DestinationConfig | AudienceConfig
+
+MODELS: Mapping[str, type[SourceConfig] | type[DestinationConfig] | type[AudienceConfig]] = {
+    "Source": SourceConfig,
+    "Destination": DestinationConfig,
+    "Audience": AudienceConfig,
+}
+"""Component name -> the model of its attributes."""
+
+_FILE_KEYS = ("attributes", "post_processing", "requirements", "template_vars_module", "type")
+
+
+@dataclass(frozen=True)
+class Located:
+    """A definition and where it stands."""
+
+    kind: str
+    config: Definition
+    document: Document
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything that is defined below one folder. What has problems is missing from the dictionaries."""
+
+    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    destinations: dict[str, DestinationConfig] = field(default_factory=dict)
+    audiences: dict[str, AudienceConfig] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    files: dict[tuple[Path, int], Located] = field(default_factory=dict, repr=False)
+    """By folder and number of the document in its ``defs.yaml``, as Dagster names a component's place."""
+
+    def require_sound(self) -> Project:
+        """Itself; raises DefinitionError with all problems if there are any."""
+        if self.problems:
+            raise refusal(self.problems)
+        return self
+
+
+def default_defs_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """The folder of definitions: ``AUDIENCE_SYNCS_DEFS`` where it is set, else the package's ``defs/``."""
+    chosen = (os.environ if environ is None else environ).get(DEFS_VARIABLE, "").strip()
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(__file__).absolute().parent.parent / "defs"
+
+
+def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None) -> Project:
+    """Reads all definitions below a folder.
+
+    Never raises for a mistake in YAML: mistakes are ``problems``, in the order of files and lines. Raises
+    DefinitionError when the folder itself is not there.
+    """
+    if not defs_dir.is_dir():
+        raise DefinitionError(
+            f"there is no folder {shown_path(defs_dir)}",
+            remedy=f"set {DEFS_VARIABLE} to the folder with your definitions, or leave it unset for the project's own",
+        )
+    reading = _Reading(os.environ if environ is None else environ)
+    for file in definition_files(defs_dir, reading.problems):
+        reading.read(file)
+    reading.check_references()
+    reading.problems.sort()
+    return Project(reading.sources, reading.destinations, reading.audiences, reading.problems, reading.files)
+
+
+def check_project(path: Path, environ: Mapping[str, str] | None = None) -> list[Problem]:
+    """All problems of the definitions below a folder, in the order of files and lines."""
+    return load_project(path, environ).problems
+
+
+def definition_files(folder: Path, problems: list[Problem]) -> Iterator[Path]:
+    """The ``defs.yaml`` files below a folder, in Dagster's order.
+
+    Dagster does not look below a folder that has one; files of ours there would silently be ignored, and are reported.
+    """
+    file = _file_in(folder)
+    if file is not None:
+        yield file
+        if not _describes_folder(file):
+            for hidden in _files_below(folder):
+                if any(_component_name(document) in MODELS for document in read_documents(hidden)[0]):
+                    message = f"this file is never read: the folder above it has {shown_path(file)}"
+                    problems.append(Problem(hidden, 1, 1, "", message, "move this folder beside that one"))
+            return
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.name.startswith(".") and child.name != "__pycache__":
+            yield from definition_files(child, problems)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for child in sorted(folder.rglob("defs.y*ml")):
+        if child.parent != folder and child.suffix in (".yaml", ".yml"):
+            yield child
+
+
+def _file_in(folder: Path) -> Path | None:
+    return next((file for file in (folder / "defs.yaml", folder / "defs.yml") if file.is_file()), None)
+
+
+def _describes_folder(file: Path) -> bool:
+    # Nearly never; looking for the word first saves building every file twice.
+    try:
+        if b"DefsFolderComponent" not in file.read_bytes():
+            return False
+    except OSError:
+        return False  # reported where its definitions are read
+    documents, _ = read_documents(file)
+    return any(
+        isinstance(document.value, dict) and str(document.value.get("type", "")).endswith("DefsFolderComponent")
+        for document in documents
+    )
+
+
+def _component_name(document: Document) -> str | None:
+    """``Audience`` for a document of ours (whether or not there is such a component), None for anything else's."""
+    kind = document.value.get("type") if isinstance(document.value, dict) else None
+    if isinstance(kind, str) and kind.startswith(f"{COMPONENTS}."):
+        return kind.removeprefix(f"{COMPONENTS}.")
+    return None
+
+
+class _Reading:
+    """One pass over all files, then the questions between them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.sources: dict[str, SourceConfig] = {}
+        self.destinations: dict[str, DestinationConfig] = {}
+        self.audiences: dict[str, AudienceConfig] = {}
+        self.problems: list[Problem] = []
+        self.files: dict[tuple[Path, int], Located] = {}
+        # Names of all that was found, also of what has mistakes: so that one mistake is not reported many times.
+        self.named: dict[str, dict[str, Document]] = {kind: {} for kind in MODELS}
+        self.found: list[tuple[str, Document, dict[str, Any], Definition | None]] = []
+
+    def read(self, file: Path) -> None:
+        documents, problems = read_documents(file)
+        self.problems += problems
+        if not documents and not problems:
+            self.problems.append(Problem(file, 1, 1, "", "the file is empty", "write a definition, or remove the file"))
+        for document in documents:
+            self.read_document(document)
+
+    def read_document(self, document: Document) -> None:
+        if not isinstance(document.value, dict):
+            message = "the document is empty" if document.value is None else "the document is not a mapping"
+            self.problems.append(document.problem((), message, "it needs `type` and `attributes`; or remove it"))
+            return
+        name = _component_name(document)
+        if name is None:
+            if not isinstance(document.value.get("type"), str):
+                self.problems.append(
+                    document.problem(
+                        ("type",), "the key `type` is missing or not text", f"write e.g. `type: {COMPONENTS}.Audience`"
+                    )
+                )
+            return
+        if name not in MODELS:
+            meant = nearest(name, [known.lower() for known in MODELS])
+            known = ", ".join(f"{COMPONENTS}.{known}" for known in MODELS)
+            remedy = f"did you mean `{COMPONENTS}.{meant.capitalize()}`?" if meant else f"known: {known}"
+            self.problems.append(document.problem(("type",), f"there is no component `{name}`", remedy))
+            return
+        self.check_file_keys(document)
+        self.read_definition(name, document)
+
+    def check_file_keys(self, document: Document) -> None:
+        for key in document.value:
+            if key not in _FILE_KEYS:
+                remedy = choose_from(str(key), _FILE_KEYS, none="")
+                self.problems.append(document.problem((key,), f"unknown key `{key}`", remedy, of_key=True))
+        if document.value.get("template_vars_module") is not None:
+            self.problems.append(
+                document.problem(
+                    ("template_vars_module",),
+                    "variables from Python are not available here",
+                    "use {{ env.NAME }}; the terminal reads these files without Dagster",
+                    of_key=True,
+                )
+            )
+
+    def read_definition(self, kind: str, document: Document) -> None:
+        value, problems = render(document, self.environ)
+        self.problems += problems
+        unrendered = {problem.path for problem in problems}
+        attributes = value.get("attributes")
+        if not isinstance(attributes, dict):
+            message = (
+                "the key `attributes` is missing" if attributes is None else "must be a mapping (`key: value` lines)"
+            )
+            self.problems.append(document.problem(("attributes",), message, "indent the settings below `attributes:`"))
+            return
+        config: Definition | None = None
+        try:
+            config = MODELS[kind].model_validate(attributes)
+        except ValidationError as error:
+            found = explain(error, MODELS[kind], attributes, document, ("attributes",))
+            # A template that could not be rendered has been reported as such.
+            self.problems += [problem for problem in found if problem.path not in unrendered]
+        if unrendered:
+            config = None
+        name = attributes.get("name")
+        if isinstance(name, str):
+            if name in self.named[kind]:
+                first = self.named[kind][name]
+                line, _ = first.position(("attributes", "name"))
+                message = (
+                    f"there are two {kind.lower()}s called `{name}`; the other is at {shown_path(first.file)}:{line}"
+                )
+                self.problems.append(document.problem(("attributes", "name"), message, "give one of them another name"))
+                config = None
+            else:
+                self.named[kind][name] = document
+        self.found.append((kind, document, attributes, config))
+        if config is not None:
+            self.keep(kind, document, config)
+
+    def keep(self, kind: str, document: Document, config: Definition) -> None:
+        self.files[(document.file.parent, document.index)] = Located(kind, config, document)
+        if isinstance(config, SourceConfig):
+            self.sources[config.name] = config
+        elif isinstance(config, DestinationConfig):
+            self.destinations[config.name] = config
+        else:
+            self.audiences[config.name] = config
+
+    def check_references(self) -> None:
+        """What only shows when everything is known: names of others, and what destinations can do."""
+        broken: set[int] = set()
+        for number, (kind, document, attributes, config) in enumerate(self.found):
+            before = len(self.problems)
+            if isinstance(config, DestinationConfig):
+                self.problems += check_destination(document, config)
+            elif kind == "Audience":
+                self.problems += check_audience(
+                    document,
+                    attributes,
+                    sources=self.named["Source"],
+                    destination_names=self.named["Destination"],
+                    destinations=self.destinations,
+                )
+            if len(self.problems) > before:
+                broken.add(number)
+        whole = [(document, config) for _, document, _, config in self.found if isinstance(config, AudienceConfig)]
+        self.problems += check_shared_lists(whole)
+        for number in broken:
+            kind, document, _, config = self.found[number]
+            if config is not None:
+                self.drop(kind, document, config)
+
+    def drop(self, kind: str, document: Document, config: BaseModel) -> None:
+        """Takes out what turned out to be wrong."""
+        self.files.pop((document.file.parent, document.index), None)
+        named: dict[str, Any] = {"Source": self.sources, "Destination": self.destinations}.get(kind, self.audiences)  # type: ignore[assignment]
+        named.pop(getattr(config, "name", ""), None)

@@ -1,0 +1,162 @@
+"""Rules that one field alone cannot tell: names of others, cron, owners and tags, and what a destination can do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig
+from audience_syncs.model.errors import AudienceSyncsError
+from audience_syncs.project import cron
+from audience_syncs.project.problems import Problem, YamlPath, choose_from, shown_path
+from audience_syncs.project.yaml_documents import Document
+
+# Dagster's own rules for owners and tags; it would refuse others with a stack trace.
+_EMAIL = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
+_TAG_KEY = re.compile(r"(?:[A-Za-z0-9_.-]{1,63}/|dagster/kind/)?[A-Za-z0-9_.-]{1,63}")
+_TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
+
+
+class _Objection(Protocol):
+    """What the destinations' registry says is wrong with a sync; ``path`` is within the sync."""
+
+    @property
+    def path(self) -> tuple[str | int, ...]: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
+
+
+def check_audience(
+    document: Document,
+    attributes: Mapping[str, Any],
+    *,
+    sources: Collection[str],
+    destination_names: Collection[str],
+    destinations: Mapping[str, DestinationConfig],
+) -> Iterator[Problem]:
+    """All that is wrong with one audience beyond its fields' types; works also where some of those are wrong."""
+    top: YamlPath = ("attributes",)
+    yield from _check_reference(document, (*top, "source"), attributes.get("source"), "source", sources)
+    yield from _check_name(document, (*top, "name"), attributes.get("name"))
+    yield from _check_owners(document, (*top, "owners"), attributes.get("owners"))
+    yield from _check_tags(document, (*top, "tags"), attributes.get("tags"))
+    syncs = attributes.get("syncs")
+    for number, written in enumerate(syncs if isinstance(syncs, list) else ()):
+        if not isinstance(written, dict):
+            continue
+        path: YamlPath = (*top, "syncs", number)
+        yield from _check_name(document, (*path, "name"), written.get("name"))
+        yield from _check_reference(
+            document, (*path, "destination"), written.get("destination"), "destination", destination_names
+        )
+        yield from _check_cron(document, (*path, "schedule", "cron"), written.get("schedule"))
+        try:
+            sync = SyncConfig.model_validate(written)
+        except ValidationError:
+            continue  # reported with the rest of the audience
+        destination = destinations.get(sync.destination)
+        if destination is not None:
+            for found in _objections(destination, sync):
+                at = (*path, *found.path)
+                yield document.problem(at, found.message, found.remedy, of_key=_is_key(written, found.path))
+
+
+def check_destination(document: Document, destination: DestinationConfig) -> Iterator[Problem]:
+    """What is wrong with a destination: an unknown platform, secrets and settings it does not know or needs."""
+    from audience_syncs.destinations import registry
+
+    try:
+        spec = registry.spec_of(destination.platform)
+    except AudienceSyncsError as error:
+        yield document.problem(("attributes", "platform"), error.message, error.remedy)
+        return
+    for group, given, known, needed in (
+        ("credentials", destination.credentials, spec.credentials, frozenset(spec.credentials)),
+        ("settings", destination.settings, tuple(spec.settings), spec.required_settings),
+    ):
+        path: YamlPath = ("attributes", group)
+        for key in given:
+            if key not in known:
+                message = f"{spec.title} has no `{key}` among its {group}"
+                remedy = choose_from(key, known, none="remove it")
+                yield document.problem((*path, key), message, remedy, of_key=True)
+        for key in sorted(needed - set(given)):
+            described = "`{env: NAME_OF_VARIABLE}`" if group == "credentials" else spec.settings.get(key, "")
+            yield document.problem((*path, key), f"{spec.title} needs `{key}` in {group}", f"add `{key}`: {described}")
+
+
+def check_shared_lists(audiences: Sequence[tuple[Document, AudienceConfig]]) -> Iterator[Problem]:
+    """Two syncs must not keep one list: each would remove whom the other put there."""
+    kept: dict[tuple[str, str], tuple[Document, YamlPath, str]] = {}
+    for document, audience in audiences:
+        for number, sync in enumerate(audience.syncs):
+            wanted = sync.list.id or sync.list.name or audience.label
+            path: YamlPath = ("attributes", "syncs", number)
+            name = f"{audience.name}/{sync.key}"
+            other = kept.setdefault((sync.destination, wanted), (document, path, name))
+            if other[2] != name:
+                line, _ = other[0].position(other[1])
+                yield document.problem(
+                    (*path, "list"),
+                    f"this sync and {other[2]} ({shown_path(other[0].file)}:{line}) keep the same list at "
+                    f"{sync.destination}; each would remove whom the other put there",
+                    "give one of them a list of its own: `list: {name: ...}`",
+                )
+
+
+def _objections(destination: DestinationConfig, sync: SyncConfig) -> Iterable[_Objection]:
+    # Imported late: the registry brings the platforms' modules.
+    from audience_syncs.destinations import registry
+
+    objections: Iterable[_Objection] = registry.check_sync(destination, sync)
+    return objections
+
+
+def _is_key(written: Mapping[str, Any], path: tuple[str | int, ...]) -> bool:
+    """Whether the path ends at a field of the mapping: then its name is what is wrong, not its value."""
+    return len(path) == 2 and path[0] == "mapping"
+
+
+def _check_reference(
+    document: Document, path: YamlPath, name: Any, what: str, known: Collection[str]
+) -> Iterator[Problem]:
+    if isinstance(name, str) and name not in known:
+        none = f"there is none yet; define it in a defs.yaml with `type: audience_syncs.components.{what.capitalize()}`"
+        yield document.problem(path, f"there is no {what} `{name}`", choose_from(name, sorted(known), none=none))
+
+
+def _check_cron(document: Document, path: YamlPath, schedule: Any) -> Iterator[Problem]:
+    expression = schedule.get("cron") if isinstance(schedule, dict) else None
+    # The number of fields is the model's rule.
+    if isinstance(expression, str) and len(expression.split()) == 5:
+        objection = cron.objection(expression)
+        if objection:
+            remedy = "minute, hour, day of month, month, day of week; e.g. `0 6 * * 1-5` for 6:00 on working days"
+            yield document.problem(path, objection, remedy)
+
+
+def _check_name(document: Document, path: YamlPath, name: Any) -> Iterator[Problem]:
+    # Jobs are called sync__<audience>__<sync>: with two underscores inside a name, two syncs could share one.
+    if isinstance(name, str) and "__" in name:
+        yield document.problem(path, "a name must not contain two underscores in a row", "use a single one")
+
+
+def _check_owners(document: Document, path: YamlPath, owners: Any) -> Iterator[Problem]:
+    for number, owner in enumerate(owners if isinstance(owners, list) else ()):
+        if isinstance(owner, str) and not (_EMAIL.fullmatch(owner) or (owner.startswith("team:") and len(owner) > 5)):
+            yield document.problem((*path, number), "is not an owner", "write an email address, or `team:name`")
+
+
+def _check_tags(document: Document, path: YamlPath, tags: Any) -> Iterator[Problem]:
+    for key, value in tags.items() if isinstance(tags, dict) else ():
+        if not _TAG_KEY.fullmatch(key):
+            remedy = "letters, digits, `_`, `-`, `.`, at most 63; a namespace may stand before a `/`"
+            yield document.problem((*path, key), "is not a tag's name in Dagster", remedy, of_key=True)
+        if isinstance(value, str) and not _TAG_VALUE.fullmatch(value):
+            remedy = "letters, digits, `_`, `-`, `.`, at most 63 characters, no spaces"
+            yield document.problem((*path, key), "is not a tag's value in Dagster", remedy)

@@ -1,0 +1,101 @@
+"""JSON schemas of the YAML, for editors and for ``dg check yaml``.
+
+``python -m audience_syncs.project.schemas`` writes them to ``audience_syncs/schemas/``; a test says when they are
+stale. They are the model's own, with two additions it cannot tell: a mapped field may be just a column's name, and a
+template (``{{ env.NAME }}``) may stand for any value.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from audience_syncs.project.load import COMPONENTS, MODELS
+
+SCHEMAS_DIR = Path(__file__).absolute().parent.parent / "schemas"
+
+_TEMPLATE = r"\{\{.*\}\}"
+
+
+def attributes_schema(component: str) -> dict[str, Any]:
+    """The schema of what stands under ``attributes`` of a component (``Source``, ``Destination``, ``Audience``)."""
+    schema = MODELS[component].model_json_schema()
+    mapped = schema.get("$defs", {}).get("MappedField")
+    tolerant: dict[str, Any] = _allow_templates(schema)
+    if mapped is not None:
+        short = {"type": "string", "minLength": 1, "description": "Name of a column of the audience."}
+        tolerant["$defs"]["MappedField"] = {"anyOf": [short, _allow_templates(mapped)]}
+    return tolerant
+
+
+def file_schema(component: str) -> dict[str, Any]:
+    """The schema of a whole ``defs.yaml`` with one component."""
+    attributes = attributes_schema(component)
+    definitions = attributes.pop("$defs", {})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"{component} of Audience Syncs",
+        "type": "object",
+        "properties": {
+            "type": {"const": f"{COMPONENTS}.{component}", "description": "Which component this file defines."},
+            "attributes": attributes,
+            "requirements": {
+                "type": "object",
+                "description": "What must be there for this to load; `dg check yaml --validate-requirements` compares.",
+                "properties": {
+                    "env": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "description": "Environment variables that templates use.",
+                    }
+                },
+                "additionalProperties": False,
+            },
+            "post_processing": {
+                "type": "object",
+                "description": "Dagster's changes to the assets made from this file.",
+            },
+        },
+        "required": ["type", "attributes"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def schema_text(component: str) -> str:
+    """The schema file's content."""
+    return json.dumps(file_schema(component), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_schemas(folder: Path = SCHEMAS_DIR) -> list[Path]:
+    """Writes one file per component; returns them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for component in MODELS:
+        file = folder / f"{component.lower()}.json"
+        file.write_text(schema_text(component), encoding="utf-8")
+        written.append(file)
+    return written
+
+
+def _allow_templates(schema: Any) -> Any:
+    """The schema, with a template allowed wherever it asks for anything but free text."""
+    if isinstance(schema, list):
+        return [_allow_templates(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {
+        key: value if key in ("default", "enum", "const") else _allow_templates(value) for key, value in schema.items()
+    }
+    kind = inner.get("type")
+    if kind == "string" and "pattern" in inner:
+        return {**inner, "pattern": f"(?:{inner['pattern']})|{_TEMPLATE}"}
+    if kind in ("integer", "number", "boolean") or "enum" in inner or "const" in inner:
+        around = {key: inner.pop(key) for key in ("default", "description", "title") if key in inner}
+        return {**around, "anyOf": [inner, {"type": "string", "pattern": _TEMPLATE}]}
+    return inner
+
+
+if __name__ == "__main__":
+    write_schemas()
