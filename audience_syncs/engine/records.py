@@ -7,7 +7,6 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from audience_syncs.engine.rejections import rejections_by_reason
 from audience_syncs.model.values import (
     MatchedUsers,
     RejectionCount,
@@ -17,6 +16,7 @@ from audience_syncs.model.values import (
     SyncReport,
 )
 from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.state import rejections_by_reason
 from audience_syncs.warehouse.tables import snapshot_table
 
 
@@ -167,4 +167,4 @@ def numbers(connection: sa.Connection, warehouse: Warehouse, sync: str, snapshot
         .select_from(ledger)
         .where(ledger.c.sync == sync, sa.exists().where(members.c["_member_key"] == ledger.c.member_key))
     ).one()
-    return Numbers(int(delivered), int(accepted), rejections_by_reason(connection, warehouse, sync))
+    return Numbers(int(delivered), int(accepted), rejections_by_reason(connection, warehouse.tables, sync))

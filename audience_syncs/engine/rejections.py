@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
-from audience_syncs.model.values import ChangeKind, RejectionCount
+from audience_syncs.model.values import ChangeKind
 from audience_syncs.warehouse.connection import Warehouse
 
 _REMOVING = (ChangeKind.REMOVE, ChangeKind.RETRACT)
-_MAX_REASONS = 20
 
 
 def book_rejections(
@@ -72,17 +70,3 @@ def book_rejections(
             ).where(~known),
         )
     )
-
-
-def rejections_by_reason(connection: sa.Connection, warehouse: Warehouse, sync_name: str) -> tuple[RejectionCount, ...]:
-    """All members now rejected, by reason, most frequent first."""
-    rejections = warehouse.tables.rejections
-    members = sa.func.count().label("members")
-    query: sa.Select[Any] = (
-        sa.select(rejections.c.reason_code, rejections.c.reason, members)
-        .where(rejections.c.sync == sync_name)
-        .group_by(rejections.c.reason_code, rejections.c.reason)
-        .order_by(members.desc(), rejections.c.reason_code, rejections.c.reason)
-        .limit(_MAX_REASONS)
-    )
-    return tuple(RejectionCount(code, reason, int(count)) for code, reason, count in connection.execute(query))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from audience_syncs.model.errors import SourceError
-from audience_syncs.model.values import Column, MatchedUsers, RunStatus, Snapshot, SyncRun
+from audience_syncs.model.values import Column, MatchedUsers, RejectionCount, RunStatus, Snapshot, SyncRun
 from audience_syncs.warehouse.connection import Warehouse
-from audience_syncs.warehouse.tables import STATE_VERSION
+from audience_syncs.warehouse.tables import STATE_VERSION, StateTables
 
 
 class State:
@@ -82,6 +82,11 @@ class State:
         runs = self._tables.sync_runs
         return self._runs(sa.select(runs).where(runs.c.sync == sync).order_by(runs.c.id.desc()).limit(limit))
 
+    def rejections(self, sync: str) -> tuple[RejectionCount, ...]:
+        """Members now rejected, by reason, most frequent first."""
+        with self._warehouse.connect() as connection:
+            return rejections_by_reason(connection, self._tables, sync)
+
     def _runs(self, query: sa.Select[tuple[object, ...]]) -> list[SyncRun]:
         with self._warehouse.connect() as connection:
             rows = connection.execute(query).mappings().all()
@@ -139,3 +144,20 @@ def sync_run_from_row(row: sa.RowMapping, matched: MatchedUsers | None) -> SyncR
         plan_digest=row["plan_digest"],
         error=row["error"],
     )
+
+
+MOST_REASONS = 20
+
+
+def rejections_by_reason(connection: sa.Connection, tables: StateTables, sync: str) -> tuple[RejectionCount, ...]:
+    """Members now rejected, by reason, most frequent first; the ``MOST_REASONS`` most frequent reasons."""
+    rejections = tables.rejections
+    members = sa.func.count().label("members")
+    query = (
+        sa.select(rejections.c.reason_code, rejections.c.reason, members)
+        .where(rejections.c.sync == sync)
+        .group_by(rejections.c.reason_code, rejections.c.reason)
+        .order_by(members.desc(), rejections.c.reason_code, rejections.c.reason)
+        .limit(MOST_REASONS)
+    )
+    return tuple(RejectionCount(code, reason, int(count)) for code, reason, count in connection.execute(query))

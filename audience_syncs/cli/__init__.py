@@ -1,0 +1,1 @@
+"""`audience-syncs ...`: the same verbs as in Dagster, in a terminal."""

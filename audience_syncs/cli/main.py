@@ -1,0 +1,52 @@
+"""The command `audience-syncs`: every verb in one place. The work is in the modules beside this one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audience_syncs.cli import demo, syncs
+from audience_syncs.model.errors import AudienceSyncsError
+
+app = typer.Typer(
+    help="Audiences from your warehouse, kept in step with the tools where marketers use them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("check")(syncs.check)
+app.command("list")(syncs.list_)
+app.command("status")(syncs.status)
+app.command("plan")(syncs.plan)
+app.command("run")(syncs.run)
+app.add_typer(demo.app, name="demo")
+
+
+@app.command()
+def simulators(
+    port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 8765,
+    state_dir: Annotated[Path | None, typer.Option(help="Where to keep their state; default: nowhere.")] = None,
+) -> None:
+    """Serve the platform simulators until interrupted."""
+    from audience_syncs.simulators.server import serve
+
+    serve(port=port, state_dir=state_dir)
+
+
+def main() -> None:
+    """Runs the command; an error of ours is a message, not a traceback."""
+    try:
+        app()
+    except AudienceSyncsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

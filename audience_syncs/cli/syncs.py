@@ -1,0 +1,226 @@
+"""`check`, `list`, `status`, `plan` and `run`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audience_syncs.cli.local import environment
+from audience_syncs.cli.show import print_json, print_statuses, print_table, progress_bar, say
+from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
+from audience_syncs.model.errors import DefinitionError, MissingSecret
+from audience_syncs.model.values import RunOptions, SyncReport
+from audience_syncs.project import Project, default_defs_dir, format_problems, load_project
+
+if TYPE_CHECKING:
+    from audience_syncs.health.status import SyncStatus
+    from audience_syncs.warehouse import Warehouse
+
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
+SyncName = Annotated[str, typer.Argument(metavar="SYNC", help="audience/sync; what is unique about it is enough.")]
+
+
+def check(
+    path: Annotated[Path | None, typer.Argument(help="A folder of definitions; default: the project's.")] = None,
+    json: Json = False,
+) -> None:
+    """Check the definitions: every mistake with file, line and what to do."""
+    problems = load_project(path.absolute() if path else default_defs_dir()).problems
+    if json:
+        print_json([{**_place(problem), "message": problem.message, "remedy": problem.remedy} for problem in problems])
+    elif problems:
+        typer.echo(format_problems(problems))
+    else:
+        typer.echo("No problems.")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _place(problem: object) -> dict[str, object]:
+    return {name: getattr(problem, name) for name in ("file", "line", "column") if hasattr(problem, name)}
+
+
+def list_(json: Json = False) -> None:
+    """List audiences, their syncs, destinations and schedules."""
+    project = load_project(default_defs_dir()).require_sound()
+    rows = [
+        {
+            "sync": sync_id(audience, sync),
+            "audience": audience.name,
+            "title": audience.label,
+            "source": audience.source,
+            "destination": sync.destination,
+            "platform": project.destinations[sync.destination].platform,
+            "list": sync.list.id or sync.list.name or audience.label,
+            "mode": sync.mode.value,
+            "frequency": sync.frequency,
+        }
+        for audience in project.audiences.values()
+        for sync in audience.syncs
+    ]
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        "Audiences and their syncs",
+        ("Audience", "Sync", "Platform", "List", "Mode", "Frequency"),
+        [(r["title"], r["sync"], r["platform"], r["list"], r["mode"], r["frequency"]) for r in rows],
+    )
+
+
+def status(json: Json = False) -> None:
+    """Show the status of every sync."""
+    with environment() as variables:
+        statuses = read_statuses(load_project(default_defs_dir(), variables).require_sound(), variables)
+    if json:
+        print_json([row.to_json() for row in statuses])
+    else:
+        print_statuses(statuses)
+
+
+def plan(sync: SyncName, json: Json = False) -> None:
+    """Show what a run would change now. Sends nothing."""
+    with _opened(sync) as (project, audience, config, warehouse, _):
+        from audience_syncs.destinations.registry import spec_of
+        from audience_syncs.engine import plan_sync
+
+        spec = spec_of(project.destinations[config.destination].platform)
+        with progress_bar(f"plan {sync_id(audience, config)}") as progress:
+            preview = plan_sync(audience, config, spec, warehouse, progress=progress)
+    if json:
+        print_json(preview)
+        return
+    counts = preview.counts
+    print_table(
+        f"Plan of {preview.sync} from snapshot {preview.snapshot_id}, digest {preview.digest}",
+        ("In audience", "Held at the destination", "Add", "Update", "Remove", "Without identifier"),
+        [(preview.in_audience, preview.holding, counts.added, counts.updated, counts.removed, counts.unusable)],
+    )
+    for dropped in preview.dropped_values:
+        typer.echo(f"{dropped.members:,} values left out: {dropped.reason}")
+    if preview.blocked:
+        typer.echo(f"The guard would block it: {preview.blocked}")
+        typer.echo(f"To send exactly this plan: audience-syncs run {preview.sync} --approve {preview.digest}")
+
+
+def run(
+    sync: SyncName,
+    refresh: Annotated[bool, typer.Option(help="Evaluate the audience first.")] = True,
+    approve: Annotated[str | None, typer.Option(help="Digest of a blocked plan that may be sent.")] = None,
+    retry_rejected: Annotated[bool, typer.Option("--retry-rejected", help="Try rejected members again.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a sync now, in this process."""
+    with _opened(sync) as (project, audience, config, warehouse, variables):
+        from audience_syncs.audiences import evaluate_audience
+        from audience_syncs.destinations.registry import open_destination
+        from audience_syncs.engine import run_sync
+
+        run_id = str(uuid.uuid4())
+        destination = open_destination(project.destinations[config.destination], variables)
+        with progress_bar(sync_id(audience, config)) as progress:
+            if refresh:
+                evaluate_audience(audience, warehouse, run_id=run_id, progress=progress)
+            report = run_sync(
+                audience,
+                config,
+                destination,
+                warehouse,
+                run_id=run_id,
+                options=RunOptions(approve=approve, retry_rejected=retry_rejected),
+                progress=progress,
+            )
+    if json:
+        print_json(report.to_json())
+    else:
+        _print_report(report)
+
+
+def _print_report(report: SyncReport) -> None:
+    print_table(
+        f"{report.sync}: {report.status.value} in {report.duration_s:.1f} s",
+        ("In audience", "Delivered", "Accepted", "Added", "Updated", "Removed", "Rejected", "Retry", "Unknown"),
+        [
+            (
+                report.in_audience,
+                report.delivered,
+                report.accepted,
+                report.added,
+                report.updated,
+                report.removed,
+                report.rejected,
+                report.retryable,
+                report.unknown,
+            )
+        ],
+    )
+    for count in report.rejections:
+        typer.echo(f"{count.members:,} rejected: {count.reason_code} {count.reason}")
+
+
+def read_statuses(project: Project, variables: Mapping[str, str]) -> list[SyncStatus]:
+    """The status of every sync, from the state in each source and from Dagster's switches where it can be asked."""
+    from audience_syncs.health.status import sync_statuses
+    from audience_syncs.model.values import SyncRun
+    from audience_syncs.warehouse import open_warehouse
+    from audience_syncs.warehouse.state import State
+
+    runs: dict[str, SyncRun] = {}
+    for source in project.sources.values():
+        with open_warehouse(source, variables) as warehouse:
+            state = State(warehouse)
+            if state.exists():
+                runs |= state.last_runs()
+    return sync_statuses(project, runs, _switches(variables))
+
+
+def _switches(variables: Mapping[str, str]) -> dict[str, bool]:
+    from audience_syncs.cli.local import dagster_home, read_local_environment
+
+    dagster_folder = variables.get("DAGSTER_HOME") or (str(dagster_home()) if read_local_environment() else "")
+    if not dagster_folder:
+        say("DAGSTER_HOME is not set: whether a sync is paused is not known")
+        return {}
+    from dagster import DagsterInstance
+
+    from audience_syncs.health.switches import schedule_switches
+
+    with DagsterInstance.from_config(dagster_folder) as instance:
+        return schedule_switches(instance)
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[Project, AudienceConfig, SyncConfig, Warehouse, Mapping[str, str]]]:
+    """The sync of that name with everything a run of it needs."""
+    from audience_syncs.warehouse import open_warehouse
+
+    with environment() as variables:
+        project = load_project(default_defs_dir(), variables).require_sound()
+        audience, sync = find_sync(project, name)
+        try:
+            with open_warehouse(project.sources[audience.source], variables) as warehouse:
+                yield project, audience, sync, warehouse, variables
+        except MissingSecret as error:
+            raise MissingSecret(
+                error.message, where=error.where, remedy=f"{error.remedy}; or start the local demo: audience-syncs demo"
+            ) from None
+
+
+def find_sync(project: Project, name: str) -> tuple[AudienceConfig, SyncConfig]:
+    """The sync of that name, or the only one whose name holds it. DefinitionError offers the nearest names."""
+    known = {
+        sync_id(audience, sync): (audience, sync) for audience in project.audiences.values() for sync in audience.syncs
+    }
+    if name in known:
+        return known[name]
+    holding = [full for full in known if name in full]
+    if len(holding) == 1:
+        return known[holding[0]]
+    nearest = holding or get_close_matches(name, known, n=3, cutoff=0.3) or sorted(known)
+    kind = "several syncs have" if holding else "there is no sync with"
+    raise DefinitionError(f"{kind} the name {name!r}", remedy=f"one of: {', '.join(nearest)}")

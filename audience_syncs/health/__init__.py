@@ -1,0 +1,1 @@
+"""Status of each sync, computed in one place."""
