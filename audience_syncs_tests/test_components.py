@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import requests
 import sqlalchemy as sa
 from dagster._core.definitions.metadata.source_code import LocalFileCodeReference
 
@@ -44,6 +45,7 @@ from audience_syncs.model.values import (
     Snapshot,
     SyncReport,
 )
+from audience_syncs.simulators import SimulatorServer
 from audience_syncs_tests.test_project import AUDIENCE, SOURCE, destination_yaml, sound
 
 SECOND = """\
@@ -215,7 +217,7 @@ def test_loading_definitions_needs_no_variable_and_imports_no_drivers(folder: Pa
         "import sys; import dagster; before = set(sys.modules);"
         "from pathlib import Path; from audience_syncs.components.loading import load_definitions;"
         f"load_definitions(Path({str(folder)!r})).get_repository_def();"
-        "heavy = ('pandas', 'requests', 'psycopg2', 'sqlalchemy', 'phonenumbers', 'pyarrow', 'orjson');"
+        "heavy = ('pandas', 'requests', 'psycopg2', 'sqlalchemy', 'phonenumbers', 'pyarrow');"
         "print([m for m in heavy if m in set(sys.modules) - before])"
     )
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(path for path in sys.path if path)}
@@ -261,7 +263,7 @@ def a_report(**changes: Any) -> SyncReport:
 
 
 SYNC = SyncConfig.model_validate(
-    {"destination": "meta_ads", "mapping": {"email": "email"}, "schedule": {"every": "1 hour"}}
+    {"destination": "meta_ads", "mapping": {"EMAIL": "email"}, "schedule": {"every": "1 hour"}}
 )
 
 
@@ -447,6 +449,76 @@ def test_an_audience_whose_query_fails_says_so_without_quoting_rows(
     assert not result.success
     assert "AUDIENCE" in events_text(result)
     assert "ann@example" not in events_text(result)
+
+
+@pytest.fixture(scope="module")
+def simulators() -> Iterator[SimulatorServer]:
+    with SimulatorServer() as server:
+        yield server
+
+
+@pytest.fixture
+def simulated(
+    tmp_path: Path, shop: str, simulators: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> dg.Definitions:
+    """The project against a real warehouse and the platforms' simulators."""
+    meta = destination_yaml().replace("settings:\n", "settings:\n    base_url_env: META_BASE_URL\n")
+    monkeypatch.setenv("META_BASE_URL", f"{simulators.url}/meta")
+    monkeypatch.setenv("META_ADS_ACCESS_TOKEN", "a-token-that-nobody-may-see")
+    monkeypatch.setenv("SHOP_URL", shop)
+    text = AUDIENCE.replace("name: carts", "name: baskets").replace("      mapping:", GUARD + "      mapping:")
+    return load_definitions(sound(tmp_path, carts=text, meta_ads=meta))
+
+
+GUARD = "      guard: {min_drop: 0, max_drop_percent: 40}\n"
+
+
+def test_a_scheduled_run_delivers_the_audience_and_a_second_one_sends_nothing(
+    simulated: dg.Definitions, shop: str, simulators: SimulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = simulated.resolve_job_def("sync__baskets__meta_ads")
+    first = job.execute_in_process()
+    (made,) = first.asset_materializations_for_node("syncs__baskets__meta_ads")
+    figures = {name: value.value for name, value in made.metadata.items()}
+    # The third customer has no email: rejected by us, never sent.
+    assert (figures["in_audience"], figures["accepted"], figures["added"], figures["rejected"]) == (3, 2, 2, 1)
+    lists = requests.get(f"{simulators.url}/_simulator/meta/lists", timeout=20).json()
+    assert figures["list"] in str(lists)
+    second = job.execute_in_process()
+    (again,) = second.asset_materializations_for_node("syncs__baskets__meta_ads")
+    assert (again.metadata["added"].value, again.metadata["accepted"].value) == (0, 2)
+    for text in (events_text(first), events_text(second), caplog.text):
+        for secret in ("ann@example", "josé@", "a-token-that-nobody-may-see"):
+            assert secret not in text
+
+
+def test_a_blocked_plan_fails_the_run_and_is_sent_when_approved(
+    simulated: dg.Definitions, shop: str, simulators: SimulatorServer
+) -> None:
+    job = simulated.resolve_job_def("sync__baskets__meta_ads")
+    job.execute_in_process()
+    engine = sa.create_engine(shop)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM customers WHERE customer_id = 1")
+    result = job.execute_in_process(raise_on_error=False)
+    assert not result.success
+    failure = result.failure_data_for_node("syncs__baskets__meta_ads")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    shown = {name: value.value for name, value in failure.user_failure_data.metadata.items()}
+    assert (shown["error_code"], shown["planned_removed"], shown["status"]) == ("GUARD_BLOCKED", 1, "blocked")
+    digest = str(shown["plan_digest"])
+    assert f"approve: {digest}" in (failure.user_failure_data.description or "")
+    # The sync's asset alone, as its Materialise button runs it: it delivers the latest snapshot.
+    approved = job.execute_in_process(
+        asset_selection=[dg.AssetKey(["syncs", "baskets", "meta_ads"])],
+        run_config={"ops": {"syncs__baskets__meta_ads": {"config": {"approve": digest}}}},
+    )
+    (made,) = approved.asset_materializations_for_node("syncs__baskets__meta_ads")
+    assert made.metadata["removed"].value == 1
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO customers VALUES (1, 'ann@example.com')")
+    engine.dispose()
 
 
 def test_the_same_definition_is_what_the_terminal_reads(definitions: dg.Definitions, folder: Path) -> None:

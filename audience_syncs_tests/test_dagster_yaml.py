@@ -129,7 +129,7 @@ def test_without_any_address_the_error_says_what_to_set() -> None:
     with pytest.raises(MissingSecret) as raised:
         address({})
     assert "AUDIENCE_SYNCS_PG_URL" in str(raised.value)
-    assert "audience-syncs dev" in str(raised.value)
+    assert "audience-syncs demo" in str(raised.value)
 
 
 def test_with_some_parts_the_error_names_those_that_are_missing() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from audience_syncs.destinations.registry import spec_of
 from dagster._utils.schedules import is_valid_cron_schedule
 
+from audience_syncs.destinations.registry import spec_of
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.project import check_project, default_defs_dir, format_problems, load_project
@@ -35,7 +35,7 @@ attributes:
     - destination: meta_ads
       schedule: {every: 1 hour}
       mapping:
-        email: email
+        EMAIL: email
 """.replace("maría@", "maria@")
 
 
@@ -75,7 +75,7 @@ def test_a_sound_project_loads_without_any_variable_set(tmp_path: Path) -> None:
     assert list(project.sources) == ["shop"]
     assert list(project.destinations) == ["meta_ads"]
     assert project.audiences["carts"].title == "Verlassene Körbe 🛒"
-    assert project.audiences["carts"].sync("meta_ads").mapping["email"].column == "email"
+    assert project.audiences["carts"].sync("meta_ads").mapping["EMAIL"].column == "email"
 
 
 def test_several_definitions_may_share_one_file(tmp_path: Path) -> None:
@@ -111,14 +111,14 @@ MISTAKES = [
     ("name: carts", "name: yes", "3:9", "text, not true or false", "quotes"),
     ("name: carts", "name: my__carts", "3:9", "two underscores", "single"),
     ("name: carts", "name: carts\n  name: carts2", "4:3", "given twice; the first is on line 3", "remove one"),
-    ("email: email", "email: email\n        email: e2", "15:9", "given twice", "remove one"),
-    ("email: email", "email: {colum: email}", "14:17", "unknown key `colum`", "did you mean `column`"),
-    ("email: email", "email: [email]", "14:16", "a column's name, or a mapping, not a list", "column"),
-    ("email: email", "email: {column: a, constant: b}", "14:16", "exactly one of", ""),
-    ("email: email", "email: {constant: [1]}", "14:27", "text, a number, true or false", "single value"),
-    ("email: email", 'email: ""', "14:16", "must not be empty", ""),
-    ("mapping:\n        email: email", "mapping: {}", "13:16", "must not be empty", "column"),
-    ("mapping:\n        email: email", "mapping: null", "13:16", "not nothing (null)", "column"),
+    ("EMAIL: email", "EMAIL: email\n        EMAIL: e2", "15:9", "given twice", "remove one"),
+    ("EMAIL: email", "EMAIL: {colum: email}", "14:17", "unknown key `colum`", "did you mean `column`"),
+    ("EMAIL: email", "EMAIL: [email]", "14:16", "a column's name, or a mapping, not a list", "column"),
+    ("EMAIL: email", "EMAIL: {column: a, constant: b}", "14:16", "exactly one of", ""),
+    ("EMAIL: email", "EMAIL: {constant: [1]}", "14:27", "text, a number, true or false", "single value"),
+    ("EMAIL: email", 'EMAIL: ""', "14:16", "must not be empty", ""),
+    ("mapping:\n        EMAIL: email", "mapping: {}", "13:16", "must not be empty", "column"),
+    ("mapping:\n        EMAIL: email", "mapping: null", "13:16", "not nothing (null)", "column"),
     ("  syncs:", "  syncs: none\n  sync:", "10:10", "must be a list", ""),
     ("- destination", "- 7\n    - destination", "11:7", "must be a mapping", ""),
     ("- destination", "- mode: mirr\n      destination", "11:13", "`mirr` is none", "did you mean `mirror`"),
@@ -132,7 +132,7 @@ MISTAKES = [
     ("title: V", "title: a: V", "4:11", "not YAML", "quotes"),
     ("title: V", "title: *V", "4:10", "not YAML", "anchor"),
     ("title: V", "title: !!python/object:os.system V", "4:10", "tag", "remove it"),
-    ("email: email", "email: &a [*a]", "14:16", "contains itself", "write the value out"),
+    ("EMAIL: email", "EMAIL: &a [*a]", "14:16", "contains itself", "write the value out"),
     ("title: V", "title: {{ env.TITLE }} V", "4:", "", ""),
     ("title: V", "title: '{{ env.TITLE }}' #", "4:10", "TITLE is not set", "{{ env('TITLE', 'a default') }}"),
     ("title: V", "title: '{{ context.x }}' #", "4:10", "cannot be rendered", "{{ env.NAME }}"),
@@ -159,7 +159,7 @@ def test_a_mistake_is_shown_where_it_stands(
 def test_every_mistake_is_shown_not_only_the_first(tmp_path: Path) -> None:
     text = AUDIENCE.replace("source: shop", "source: shpo").replace("title", "titel")
     text = (
-        text.replace("1 hour", "7 minutes").replace("team:marketing", "marketing").replace("email: email", "email: 5")
+        text.replace("1 hour", "7 minutes").replace("team:marketing", "marketing").replace("EMAIL: email", "EMAIL: 5")
     )
     problems = check_project(
         sound(tmp_path, carts=text, shop=SOURCE.replace("url", "uri"), broken="a: [1\n"), environ={}
@@ -209,7 +209,7 @@ def test_two_of_a_name_are_refused_with_both_places(tmp_path: Path) -> None:
 
 
 def test_two_syncs_into_one_list_are_refused(tmp_path: Path) -> None:
-    second = "    - {destination: meta_ads, name: again, mapping: {email: email}}\n"
+    second = "    - {destination: meta_ads, name: again, mapping: {EMAIL: email}}\n"
     (problem,) = check_project(sound(tmp_path, carts=AUDIENCE + second), environ={})
     assert "same list" in problem.message
     assert problem.line == 15
@@ -218,9 +218,9 @@ def test_two_syncs_into_one_list_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_destination_is_asked_what_it_can_do(tmp_path: Path) -> None:
-    text = AUDIENCE.replace("email: email", "email: email\n        emial: email")
+    text = AUDIENCE.replace("EMAIL: email", "EMAIL: email\n        EMIAL: email")
     problems = check_project(sound(tmp_path, carts=text), environ={})
-    assert any(problem.line == 15 and "emial" in str(problem) for problem in problems), format_problems(problems)
+    assert any(problem.line == 15 and "EMIAL" in str(problem) for problem in problems), format_problems(problems)
 
 
 def test_a_destination_with_unknown_platform_secret_or_setting_is_refused(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_anchors_and_merges_work_and_mistakes_in_them_have_a_place(tmp_path: Pat
     text += "    - {destination: meta_ads, name: two, list: {name: Two}, mapping: {<<: *fields}}\n"
     project = load_project(sound(tmp_path, carts=text), environ={})
     assert format_problems(project.problems) == ""
-    assert project.audiences["carts"].sync("two").mapping["email"].column == "email"
+    assert project.audiences["carts"].sync("two").mapping["EMAIL"].column == "email"
 
 
 def test_a_file_that_dagster_would_never_read_is_reported(tmp_path: Path) -> None:

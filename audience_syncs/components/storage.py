@@ -71,7 +71,7 @@ def postgres_url(environ: Mapping[str, str]) -> str:
         raise MissingSecret(
             f"Dagster keeps its runs and schedules in PostgreSQL, and the environment does not say where{given}",
             where="Dagster's storage",
-            remedy=f"`audience-syncs dev` starts one by itself; else set {URL_VARIABLE}, or {_HOST}, {_USER}, "
+            remedy=f"`audience-syncs demo` starts one by itself; else set {URL_VARIABLE}, or {_HOST}, {_USER}, "
             f"{_PASSWORD}, {_DB} and, where it is not 5432, {_PORT}",
         )
     port = environ.get(_PORT, "").strip() or "5432"

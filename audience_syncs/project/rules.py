@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig
-from audience_syncs.model.errors import AudienceSyncsError
 from audience_syncs.project import cron
 from audience_syncs.project.problems import Problem, YamlPath, choose_from, shown_path
 from audience_syncs.project.yaml_documents import Document
@@ -18,17 +17,6 @@ from audience_syncs.project.yaml_documents import Document
 _EMAIL = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 _TAG_KEY = re.compile(r"(?:[A-Za-z0-9_.-]{1,63}/|dagster/kind/)?[A-Za-z0-9_.-]{1,63}")
 _TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
-
-
-class _Objection(Protocol):
-    """What the destinations' registry says is wrong with a sync; ``path`` is within the sync."""
-
-    @property
-    def path(self) -> tuple[str | int, ...]: ...
-    @property
-    def message(self) -> str: ...
-    @property
-    def remedy(self) -> str: ...
 
 
 def check_audience(
@@ -40,6 +28,9 @@ def check_audience(
     destinations: Mapping[str, DestinationConfig],
 ) -> Iterator[Problem]:
     """All that is wrong with one audience beyond its fields' types; works also where some of those are wrong."""
+    # Imported late: the registry brings the platforms' modules.
+    from audience_syncs.destinations import registry
+
     top: YamlPath = ("attributes",)
     yield from _check_reference(document, (*top, "source"), attributes.get("source"), "source", sources)
     yield from _check_name(document, (*top, "name"), attributes.get("name"))
@@ -61,33 +52,19 @@ def check_audience(
             continue  # reported with the rest of the audience
         destination = destinations.get(sync.destination)
         if destination is not None:
-            for found in _objections(destination, sync):
-                at = (*path, *found.path)
-                yield document.problem(at, found.message, found.remedy, of_key=_is_key(written, found.path))
+            for found in registry.check_sync(destination, sync):
+                # A field of the mapping is wrong by its name.
+                of_key = len(found.path) == 2 and found.path[0] == "mapping"
+                yield document.problem((*path, *found.path), found.message, found.remedy, of_key=of_key)
 
 
 def check_destination(document: Document, destination: DestinationConfig) -> Iterator[Problem]:
     """What is wrong with a destination: an unknown platform, secrets and settings it does not know or needs."""
     from audience_syncs.destinations import registry
 
-    try:
-        spec = registry.spec_of(destination.platform)
-    except AudienceSyncsError as error:
-        yield document.problem(("attributes", "platform"), error.message, error.remedy)
-        return
-    for group, given, known, needed in (
-        ("credentials", destination.credentials, spec.credentials, frozenset(spec.credentials)),
-        ("settings", destination.settings, tuple(spec.settings), spec.required_settings),
-    ):
-        path: YamlPath = ("attributes", group)
-        for key in given:
-            if key not in known:
-                message = f"{spec.title} has no `{key}` among its {group}"
-                remedy = choose_from(key, known, none="remove it")
-                yield document.problem((*path, key), message, remedy, of_key=True)
-        for key in sorted(needed - set(given)):
-            described = "`{env: NAME_OF_VARIABLE}`" if group == "credentials" else spec.settings.get(key, "")
-            yield document.problem((*path, key), f"{spec.title} needs `{key}` in {group}", f"add `{key}`: {described}")
+    for found in registry.check_destination(destination):
+        # A secret or setting that is wrong is wrong by its name; its value is never looked at.
+        yield document.problem(("attributes", *found.path), found.message, found.remedy, of_key=len(found.path) == 2)
 
 
 def check_shared_lists(audiences: Sequence[tuple[Document, AudienceConfig]]) -> Iterator[Problem]:
@@ -107,19 +84,6 @@ def check_shared_lists(audiences: Sequence[tuple[Document, AudienceConfig]]) -> 
                     f"{sync.destination}; each would remove whom the other put there",
                     "give one of them a list of its own: `list: {name: ...}`",
                 )
-
-
-def _objections(destination: DestinationConfig, sync: SyncConfig) -> Iterable[_Objection]:
-    # Imported late: the registry brings the platforms' modules.
-    from audience_syncs.destinations import registry
-
-    objections: Iterable[_Objection] = registry.check_sync(destination, sync)
-    return objections
-
-
-def _is_key(written: Mapping[str, Any], path: tuple[str | int, ...]) -> bool:
-    """Whether the path ends at a field of the mapping: then its name is what is wrong, not its value."""
-    return len(path) == 2 and path[0] == "mapping"
 
 
 def _check_reference(

@@ -1,0 +1,267 @@
+"""The one HTTP client of all platforms.
+
+It retries what is worth retrying, waits as long as the platform asks, keeps the account's pace, and knows after a failure
+whether the request may have been applied: that is the difference between ``NotApplied`` and ``NoAnswer``, and between a member
+who is simply sent again and one who may be in the list.
+
+Nothing it logs or raises carries an address, a parameter, a header or a body: only the method, the operation's name, the status
+and the platform's id of the request.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from audience_syncs.destinations.pacing import Pace, pacer_of
+from audience_syncs.model.errors import DestinationError, NoAnswer, NotApplied
+
+if TYPE_CHECKING:
+    import requests
+
+log = logging.getLogger("audience_syncs.http")
+
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+_NOT_APPLIED = {408, 425, 429}
+_RETRIED = _NOT_APPLIED | {500, 502, 503, 504, 524}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer that arrived. ``readable``: its body is JSON (or empty)."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    """Case-insensitive."""
+    body: Any = field(repr=False)
+    readable: bool = True
+    request_id: str = ""
+
+
+class Outcome(Enum):
+    """What an answer means, when it is final."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    """The platform's module interprets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Worth another try: after ``after_s`` seconds where the platform says so. ``maybe_applied``: it may have worked."""
+
+    after_s: float | None = None
+    maybe_applied: bool = True
+
+
+Reading = Outcome | Retry
+
+
+def default_reading(answer: Answer) -> Reading:
+    """What HTTP itself says; platforms refine it.
+
+    Retried: 408, 425, 429 (not applied) and 500, 502, 503, 504, 524 (may have been applied). A success that cannot be read
+    may have been applied as well.
+    """
+    if answer.status in _RETRIED:
+        return Retry(retry_after(answer), maybe_applied=answer.status not in _NOT_APPLIED)
+    if answer.status >= 400:
+        return Outcome.REFUSED
+    return Outcome.OK if answer.readable else Retry(None, maybe_applied=True)
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Seconds that the Retry-After header asks for: a number, or a date."""
+    text = answer.headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+class HttpClient:
+    """Calls one account's API. Thread-safe: every thread has a session of its own."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        platform: str,
+        account: str,
+        headers: Mapping[str, str],
+        pace: Pace,
+        read: Callable[[Answer], Reading] = default_reading,
+        request_id_header: str = "",
+        connect_timeout_s: float = 10.0,
+        read_timeout_s: float = 60.0,
+        max_attempts: int = 5,
+        max_wait_s: float = 120.0,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._platform = platform
+        self._headers = {**headers, "Accept": "application/json", "User-Agent": "audience-syncs"}
+        self._read = read
+        self._request_id_header = request_id_header
+        self._timeout = (connect_timeout_s, read_timeout_s)
+        self._max_attempts = max_attempts
+        self._max_wait_s = max_wait_s
+        self._sessions = threading.local()
+        self._counting = threading.Lock()
+        self._sent = 0
+        self.pace = pacer_of(platform, account, pace)
+
+    @property
+    def requests_sent(self) -> int:
+        """Requests made so far, retries included."""
+        return self._sent
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        operation: str,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        idempotent: bool = True,
+    ) -> Answer:
+        """The final answer, good or bad. ``operation`` names the call in errors and logs.
+
+        Raises NotApplied or NoAnswer when no final answer could be had; a call that is not ``idempotent`` is not repeated
+        once it may have been applied.
+        """
+        body = None if json is None else orjson.dumps(json)
+        attempts = _Attempts(f"{self._platform} {operation}", self._max_attempts, self._max_wait_s)
+        while True:
+            self.pace.wait()
+            try:
+                answer = self._once(method, path, params, body)
+            except _Failed as failed:
+                retry, what = Retry(None, failed.maybe_applied), failed.what
+            else:
+                reading = self._read(answer)
+                if not isinstance(reading, Retry):
+                    return answer
+                retry = reading
+                what = f"HTTP {answer.status}" + (f", request {answer.request_id}" if answer.request_id else "")
+            pause = attempts.next_pause(retry, what, idempotent=idempotent)
+            if retry.after_s is not None:
+                self.pace.hold_off(pause)
+            log.info("%s %s: %s; again in %.1f s", method, operation, what, pause)
+            time.sleep(pause)
+
+    def _once(self, method: str, path: str, params: Mapping[str, str | int] | None, body: bytes | None) -> Answer:
+        import requests
+
+        with self._counting:
+            self._sent += 1
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            response = self._session().request(
+                method,
+                self._base_url + path,
+                params=params,
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            )
+        except requests.exceptions.ConnectTimeout:
+            raise _Failed("no connection in time", maybe_applied=False) from None
+        except requests.exceptions.ConnectionError as error:
+            refused = _never_connected(error)
+            raise _Failed("no connection" if refused else "connection lost", maybe_applied=not refused) from None
+        except requests.exceptions.Timeout:
+            raise _Failed("no answer in time", maybe_applied=True) from None
+        except requests.exceptions.RequestException as error:
+            raise _Failed(type(error).__name__, maybe_applied=True) from None
+        if 300 <= response.status_code < 400:
+            raise DestinationError(
+                f"{self._platform} answered with a redirect, which is not followed",
+                remedy="check the destination's base URL",
+            )
+        parsed, readable = _parsed(response.content)
+        request_id = response.headers.get(self._request_id_header, "") if self._request_id_header else ""
+        return Answer(response.status_code, response.headers, parsed, readable, request_id)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._sessions, "session", None)
+        if session is None:
+            import requests
+
+            session = requests.Session()
+            # Not the proxies, .netrc or certificates of whoever's shell this is: what the definitions say is what happens.
+            session.headers.update(self._headers)
+            self._sessions.session = session
+        return session
+
+
+class _Failed(Exception):
+    """One attempt without an answer."""
+
+    def __init__(self, what: str, *, maybe_applied: bool) -> None:
+        self.what = what
+        self.maybe_applied = maybe_applied
+        super().__init__(what)
+
+
+class _Attempts:
+    """How often one call was tried, how long it waited, and whether one of its attempts may have been applied."""
+
+    def __init__(self, name: str, most: int, longest_wait_s: float) -> None:
+        self._name = name
+        self._most = most
+        self._left_s = longest_wait_s
+        self._done = 0
+        self._maybe_applied = False
+
+    def next_pause(self, reading: Retry, what: str, *, idempotent: bool) -> float:
+        """Seconds to wait before the next attempt; raises when there is to be none."""
+        self._done += 1
+        self._maybe_applied |= reading.maybe_applied
+        backoff = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (self._done - 1))
+        pause = reading.after_s if reading.after_s is not None else random.uniform(0, backoff)
+        if self._done < self._most and pause <= self._left_s and (idempotent or not self._maybe_applied):
+            self._left_s -= pause
+            return pause
+        tried = f"{self._name}: {what}, after {self._done} attempt{'s' if self._done > 1 else ''}"
+        if self._maybe_applied:
+            raise NoAnswer(tried)
+        raise NotApplied(tried)
+
+
+def _never_connected(error: Exception) -> bool:
+    """Whether the connection was never made, so that nothing can have been sent."""
+    from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError
+
+    reason: object = error.args[0] if error.args else None
+    if isinstance(reason, MaxRetryError):
+        reason = reason.reason
+    return isinstance(reason, (NewConnectionError, NameResolutionError))
+
+
+def _parsed(content: bytes) -> tuple[Any, bool]:
+    if not content.strip():
+        return None, True
+    try:
+        return orjson.loads(content), True
+    except orjson.JSONDecodeError:
+        return None, False

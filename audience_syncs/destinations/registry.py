@@ -1,0 +1,212 @@
+"""Which platforms there are, and whether what the YAML asks of one is something it can do.
+
+A platform's module is loaded when its platform is first asked for, and definitions only ever ask for its
+declaration: a project loads without HTTP. To add a platform, write its module and name it in ``PLATFORMS``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec
+from audience_syncs.model.config import DestinationConfig, MappedField, Mode, Removal, SyncConfig
+from audience_syncs.model.errors import DefinitionError, MissingSecret
+
+NEVER_REMOVING = frozenset({Mode.ADD, Mode.UPSERT, Mode.UPDATE, Mode.INSERT})
+"""Modes that leave those who left the audience where they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a definition; ``path`` is within it: ``("mapping", "EMAIL")``."""
+
+    path: tuple[str | int, ...]
+    message: str
+    remedy: str
+
+
+class _Opens(Protocol):
+    def __call__(self, account: Account, environ: Mapping[str, str]) -> Destination: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A loaded platform: its declaration, and the class that is an account on it."""
+
+    spec: DestinationSpec
+    open: _Opens
+
+
+def _meta() -> Platform:
+    from audience_syncs.destinations import meta
+
+    return Platform(meta.SPEC, meta.Meta)
+
+
+def _hubspot() -> Platform:
+    from audience_syncs.destinations import hubspot
+
+    return Platform(hubspot.SPEC, hubspot.HubSpot)
+
+
+PLATFORMS: Mapping[str, Callable[[], Platform]] = {"meta": _meta, "hubspot": _hubspot}
+"""The platforms by the name users write, each with what loads it."""
+
+
+def spec_of(platform: str) -> DestinationSpec:
+    """The declaration of a platform. Raises DefinitionError naming the known ones and the nearest."""
+    return _load(platform).spec
+
+
+def open_destination(config: DestinationConfig, environ: Mapping[str, str]) -> Destination:
+    """The account, with its secrets read from ``environ``. Sends nothing yet.
+
+    Raises DefinitionError where the definition is wrong (``check_destination`` lists it all) and MissingSecret where a
+    variable that it names is not set, or empty.
+    """
+    where = f"destination {config.name}"
+    platform = _load(config.platform, where)
+    for problem in check_destination(config):
+        raise DefinitionError(problem.message, where=where, remedy=problem.remedy)
+    secrets: dict[str, str] = {}
+    for name, secret in config.credentials.items():
+        # Secrets that come from files end in a newline more often than not.
+        value = environ.get(secret.env, "").strip()
+        if not value:
+            state = "is empty" if secret.env in environ else "is not set"
+            raise MissingSecret(
+                f"the environment variable {secret.env} {state}; it holds the `{name}` of {platform.spec.title}",
+                where=where,
+                remedy=f"set {secret.env} where Dagster runs (its .env file or its deployment's secrets), and try again",
+            )
+        secrets[name] = value
+    return platform.open(Account(config.name, secrets, dict(config.settings)), environ)
+
+
+def check_destination(config: DestinationConfig) -> list[Problem]:
+    """What is wrong with a destination: an unknown platform, secrets and settings it does not know, or needs."""
+    try:
+        spec = spec_of(config.platform)
+    except DefinitionError as error:
+        return [Problem(("platform",), error.message, error.remedy)]
+    return [
+        *_unknown("credentials", config.credentials, spec.credentials, spec),
+        *_unknown("settings", config.settings, tuple(spec.settings), spec),
+        *(
+            Problem(
+                ("credentials", name),
+                f"{spec.title} needs the secret `{name}`",
+                f"add `{name}: {{env: NAME_OF_VARIABLE}}` under `credentials`",
+            )
+            for name in spec.credentials
+            if name not in config.credentials
+        ),
+        *(
+            Problem(
+                ("settings", name),
+                f"{spec.title} needs the setting `{name}`",
+                f"add `{name}` under `settings`: {spec.settings.get(name, '')}",
+            )
+            for name in sorted(spec.required_settings)
+            if config.settings.get(name) in (None, "")
+        ),
+    ]
+
+
+def check_sync(config: DestinationConfig, sync: SyncConfig) -> list[Problem]:
+    """What a sync asks of its destination that the platform cannot do."""
+    try:
+        spec = spec_of(config.platform)
+    except DefinitionError as error:
+        return [Problem(("destination",), error.message, error.remedy)]
+    return [*_check_mode(spec, sync), *_check_mapping(spec, sync)]
+
+
+def _load(platform: str, where: str = "") -> Platform:
+    load = PLATFORMS.get(platform)
+    if load is None:
+        raise DefinitionError(
+            f"there is no platform `{platform}`", where=where, remedy=_choose_from(platform, PLATFORMS)
+        )
+    return load()
+
+
+def _unknown(group: str, given: Iterable[str], known: Collection[str], spec: DestinationSpec) -> Iterator[Problem]:
+    for name in given:
+        if name not in known:
+            yield Problem((group, name), f"{spec.title} has no `{name}` among its {group}", _choose_from(name, known))
+
+
+def _check_mode(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
+    if sync.mode not in spec.modes:
+        yield Problem(("mode",), f"{spec.title} cannot do mode `{sync.mode}`", f"it can: {_listed(spec.modes)}")
+    asked_for = "removal" in sync.model_fields_set
+    if sync.mode in NEVER_REMOVING:
+        # The default is for the other modes: only what somebody wrote can be a mistake here.
+        if asked_for and sync.removal is not Removal.KEEP:
+            yield Problem(
+                ("removal",),
+                f"mode `{sync.mode}` never removes anybody, so `removal: {sync.removal}` would do nothing",
+                "use `mode: mirror` to remove those who leave the audience, or write `removal: keep`",
+            )
+    elif sync.removal not in spec.removals:
+        yield Problem(
+            ("removal",), f"{spec.title} cannot do removal `{sync.removal}`", f"it can: {_listed(spec.removals)}"
+        )
+
+
+def _check_mapping(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
+    identifiers = [field.name for field in spec.fields if field.identifier]
+    found: list[FieldSpec] = []
+    for name, mapped in sync.mapping.items():
+        field = spec.field(name)
+        if field is None:
+            known = [field.name for field in spec.fields]
+            yield Problem(("mapping", name), f"{spec.title} has no field `{name}`", _choose_from(name, known))
+            continue
+        found.append(field)
+        yield from _check_field(field, mapped)
+    for name in sorted(spec.required_fields - set(sync.mapping)):
+        yield Problem(("mapping",), f"{spec.title} needs the field `{name}`", f"map a column to `{name}`")
+    unknown_fields = len(found) < len(sync.mapping)
+    if not any(field.identifier for field in found) and not unknown_fields and not spec.required_fields:
+        yield Problem(
+            ("mapping",),
+            f"no identifier is mapped: {spec.title} could find nobody",
+            f"map at least one of {', '.join(f'`{name}`' for name in identifiers)}",
+        )
+
+
+def _check_field(field: FieldSpec, mapped: MappedField) -> Iterator[Problem]:
+    if field.identifier and mapped.constant is not None:
+        yield Problem(
+            ("mapping", field.name),
+            f"`{field.name}` identifies a person, and a constant would make all members the same one",
+            "map a column",
+        )
+    if field.rule.rpartition(".")[2] == "phone":
+        return
+    for option, value in (("region", mapped.region), ("default_region", mapped.default_region)):
+        if value is not None:
+            yield Problem(
+                ("mapping", field.name, option),
+                f"`{option}` is for phone numbers, and `{field.name}` is not one",
+                f"remove `{option}`",
+            )
+
+
+def _choose_from(word: str, known: Collection[str]) -> str:
+    """A remedy: the nearest of the known names, then all of them."""
+    if not known:
+        return "remove it: there are none"
+    by_folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)
+    listed = _listed(known)
+    return f"did you mean `{by_folded[near[0]]}`? Known: {listed}" if near else f"known are {listed}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
