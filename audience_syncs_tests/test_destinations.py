@@ -164,7 +164,7 @@ def test_meta_never_sends_more_than_ten_thousand_rows_in_a_request(meta: Meta, u
 
 def test_meta_invalid_entries_are_each_found_also_beyond_its_hundred_samples(meta: Meta, url: str) -> None:
     target = meta.ensure_list(ListRequest("People")).id
-    bad = {n for n in range(0, 500, 2)}
+    bad = set(range(0, 500, 2))
     batch = Batch([meta_member(n, EMAIL=f"not a hash {n}" if n in bad else sha(f"p{n}")) for n in range(500)])
     verdicts = meta.add(target, batch)
     assert {n for n, v in enumerate(verdicts) if v.kind is VerdictKind.REJECTED} == bad
@@ -221,7 +221,8 @@ def test_meta_matched_users_are_bounds_or_nothing(meta: Meta, url: str) -> None:
     matched = meta.matched_users(target)
     assert matched.lower is not None
     assert matched.upper is not None
-    assert matched.lower <= 3_000 <= matched.upper
+    # Meta does not recognise everybody.
+    assert 1_000 <= matched.lower <= matched.upper <= 3_300
 
 
 # HubSpot

@@ -391,6 +391,16 @@ def test_the_json_schema_takes_what_the_loader_takes() -> None:
     assert found == {("attributes", "keep_snapshots"), ("attributes", "name"), ("attributes", "syncs", 0)}
 
 
+def test_the_projects_own_files_lead_editors_to_a_schema_that_takes_them() -> None:
+    files = sorted(default_defs_dir({}).rglob("defs.yaml"))
+    assert files
+    for file in files:
+        first, _, rest = file.read_text(encoding="utf-8").partition("\n")
+        schema = file.parent / first.removeprefix("# yaml-language-server: $schema=")
+        validator = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+        assert [error.message for error in validator.iter_errors(yaml.safe_load(rest))] == [], file
+
+
 def test_the_json_schema_describes_every_key_for_editors() -> None:
     described = attributes_schema("Audience")["properties"]
     assert set(described) == set(AudienceConfig.model_fields)

@@ -42,12 +42,14 @@ def demo(
     """Start the demo: a shop in PostgreSQL, simulated ad platforms, Dagster. Ctrl-C stops everything it started."""
     if context.invoked_subcommand is not None:
         return
-    with _signals_end_it(), ExitStack() as running:
+    _end_on_signals()
+    with ExitStack() as running:
         running.enter_context(local.only_demo())
         simulators_url = _start_services(running, users)
         variables = dict(os.environ)
         say("materialising every audience and sync")
         _materialise_everything()
+        _end_on_signals()  # executing a run, Dagster sets handlers of its own, and leaves them
         project = load_project(default_defs_dir(), variables).require_sound()
         from audience_syncs.cli.verify import check_lists
 
@@ -145,7 +147,9 @@ def _start_services(running: ExitStack, users: int) -> str:
     from audience_syncs.simulators.server import SimulatorServer
 
     say("starting PostgreSQL (embedded)")
-    postgres = running.enter_context(EmbeddedPostgres(local.home() / "postgres"))
+    postgres = EmbeddedPostgres(local.home() / "postgres").start()
+    # Whoever started it: a demo that was killed may have left it running, and this one holds the folder.
+    running.callback(postgres.stop)
     say("starting the simulated platforms")
     port = _port_of_last_time() or _free_port(local.DEFAULT_SIMULATOR_PORT)
     simulators = running.enter_context(SimulatorServer(local.home() / "simulators", port=_free_port(port)))
@@ -227,10 +231,24 @@ def _start(running: ExitStack, command: list[str], log: Path) -> subprocess.Pope
     """A child process in a group of its own, which is ended as a whole."""
     with log.open("ab") as opened:
         process = subprocess.Popen(
-            command, stdout=opened, stderr=opened, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=opened,
+            stderr=opened,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     running.callback(_stop, process)
     return process
+
+
+def _end_with_parent() -> None:
+    """On Linux, a child ends when the demo is killed and cannot end it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -248,19 +266,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.2)
 
 
-@contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does."""
+def _end_on_signals() -> None:
+    """SIGTERM and a closed terminal end the demo as Ctrl-C does; Ctrl-C also where a shell had it ignored."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
 def _port_of_last_time() -> int | None:

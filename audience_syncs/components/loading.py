@@ -31,7 +31,9 @@ def load_definitions(defs_dir: Path | None = None) -> dg.Definitions:
     folder = default_defs_dir() if defs_dir is None else defs_dir.absolute()
     tree = component_tree(folder)
     project_of(tree).require_sound()
-    return tree.build_defs()
+    # One process for a run, also when somebody presses Materialize on several assets: starting one for each costs
+    # seconds, and the work is done by the warehouse and the platforms.
+    return dg.Definitions.merge(tree.build_defs(), dg.Definitions(executor=dg.in_process_executor))
 
 
 def component_tree(folder: Path) -> ComponentTree:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import logging
 import random
+import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from audience_syncs.destinations.pacing import Pace, pacer_of
-from audience_syncs.model.errors import DestinationError, NoAnswer, NotApplied
+from audience_syncs.model.errors import AccessRefused, DestinationError, NoAnswer, NotApplied
 
 if TYPE_CHECKING:
     import requests
@@ -33,8 +35,12 @@ log = logging.getLogger("audience_syncs.http")
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+LONGEST_HOLD_OFF_S = 3_600.0
+"""How long an account is left alone at most, whatever the platform asks for."""
 _NOT_APPLIED = {408, 425, 429}
-_RETRIED = _NOT_APPLIED | {500, 502, 503, 504, 524}
+_NEVER_SERVED = {501, 505}
+_NUMBER = re.compile(r"\d{1,9}(\.\d{0,9})?", re.ASCII)
+_REQUEST_ID = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,13 @@ Reading = Outcome | Retry
 def default_reading(answer: Answer) -> Reading:
     """What HTTP itself says; platforms refine it.
 
-    Retried: 408, 425, 429 (not applied) and 500, 502, 503, 504, 524 (may have been applied). A success that cannot be read
-    may have been applied as well.
+    Retried: 408, 425, 429 (not applied) and all 5xx but 501 and 505 (may have been applied; there are many beside 500
+    to 504, such as the 52x of a gateway on the way). A success that cannot be read may have been applied as well.
     """
-    if answer.status in _RETRIED:
-        return Retry(retry_after(answer), maybe_applied=answer.status not in _NOT_APPLIED)
+    if answer.status in _NOT_APPLIED:
+        return Retry(retry_after(answer), maybe_applied=False)
+    if answer.status >= 500 and answer.status not in _NEVER_SERVED:
+        return Retry(retry_after(answer), maybe_applied=True)
     if answer.status >= 400:
         return Outcome.REFUSED
     return Outcome.OK if answer.readable else Retry(None, maybe_applied=True)
@@ -86,19 +94,23 @@ def retry_after(answer: Answer) -> float | None:
     text = answer.headers.get("Retry-After", "").strip()
     if not text:
         return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
+    if _NUMBER.fullmatch(text) is not None:
+        return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
+    except (ValueError, OverflowError):
+        return None  # a hint that cannot be read is no hint
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)  # HTTP dates are in GMT
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 class HttpClient:
-    """Calls one account's API. Thread-safe: every thread has a session of its own."""
+    """Calls one account's API. Thread-safe: every thread has a session of its own.
+
+    ``max_wait_s``: seconds from the first attempt of a call after which there is no further one, and the longest
+    ``Retry-After`` that is waited for. An account that is to be left alone for longer gets no calls: they end at once.
+    """
 
     def __init__(
         self,
@@ -113,8 +125,20 @@ class HttpClient:
         connect_timeout_s: float = 10.0,
         read_timeout_s: float = 60.0,
         max_attempts: int = 5,
-        max_wait_s: float = 120.0,
+        max_wait_s: float = 300.0,
+        first_backoff_s: float = FIRST_BACKOFF_S,
     ) -> None:
+        if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", base_url) is None:
+            raise DestinationError(
+                f"the address of {platform}'s API is not one",
+                remedy="write `base_url` like https://host or https://host/path",
+            )
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
+            # It would not fit into a header, and the error about that would quote it.
+            raise AccessRefused(
+                f"the secret for {platform} holds characters that no token has",
+                remedy="was the value of its environment variable copied whole, without quotes, line breaks or spaces?",
+            )
         self._base_url = base_url.rstrip("/")
         self._platform = platform
         self._headers = {**headers, "Accept": "application/json", "User-Agent": "audience-syncs"}
@@ -123,6 +147,7 @@ class HttpClient:
         self._timeout = (connect_timeout_s, read_timeout_s)
         self._max_attempts = max_attempts
         self._max_wait_s = max_wait_s
+        self._first_backoff_s = first_backoff_s
         self._sessions = threading.local()
         self._counting = threading.Lock()
         self._sent = 0
@@ -149,9 +174,13 @@ class HttpClient:
         once it may have been applied.
         """
         body = None if json is None else orjson.dumps(json)
-        attempts = _Attempts(f"{self._platform} {operation}", self._max_attempts, self._max_wait_s)
+        attempts = _Attempts(
+            f"{self._platform} {operation}", self._max_attempts, self._max_wait_s, self._first_backoff_s
+        )
         while True:
-            self.pace.wait()
+            if not self.pace.wait(attempts.left_s):
+                raise attempts.failure("the platform asked to be left alone for longer than is waited for")
+            attempts.begin()
             try:
                 answer = self._once(method, path, params, body)
             except _Failed as failed:
@@ -162,9 +191,10 @@ class HttpClient:
                     return answer
                 retry = reading
                 what = f"HTTP {answer.status}" + (f", request {answer.request_id}" if answer.request_id else "")
-            pause = attempts.next_pause(retry, what, idempotent=idempotent)
             if retry.after_s is not None:
-                self.pace.hold_off(pause)
+                # Before this call is given up, so that the other threads do not go on knocking.
+                self.pace.hold_off(min(retry.after_s, LONGEST_HOLD_OFF_S))
+            pause = attempts.next_pause(retry, what, idempotent=idempotent)
             log.info("%s %s: %s; again in %.1f s", method, operation, what, pause)
             time.sleep(pause)
 
@@ -187,6 +217,12 @@ class HttpClient:
         except requests.exceptions.ConnectTimeout:
             raise _Failed("no connection in time", maybe_applied=False) from None
         except requests.exceptions.ConnectionError as error:
+            if _is_untrusted(error):
+                raise DestinationError(
+                    f"{self._platform}'s certificate is not trusted",
+                    code="CERTIFICATE",
+                    remedy="is there a proxy that opens encrypted connections? Name its certificates in REQUESTS_CA_BUNDLE",
+                ) from None
             refused = _never_connected(error)
             raise _Failed("no connection" if refused else "connection lost", maybe_applied=not refused) from None
         except requests.exceptions.Timeout:
@@ -200,7 +236,8 @@ class HttpClient:
             )
         parsed, readable = _parsed(response.content)
         request_id = response.headers.get(self._request_id_header, "") if self._request_id_header else ""
-        return Answer(response.status_code, response.headers, parsed, readable, request_id)
+        shown = request_id if _REQUEST_ID.fullmatch(request_id) is not None else ""
+        return Answer(response.status_code, response.headers, parsed, readable, shown)
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._sessions, "session", None)
@@ -208,8 +245,10 @@ class HttpClient:
             import requests
 
             session = requests.Session()
-            # Not the proxies, .netrc or certificates of whoever's shell this is: what the definitions say is what happens.
             session.headers.update(self._headers)
+            # The environment's proxies and certificates are used; but a .netrc entry for the platform's host would
+            # replace our token, unless there is an `auth` of the session's own.
+            session.auth = _leave_as_it_is
             self._sessions.session = session
         return session
 
@@ -226,36 +265,68 @@ class _Failed(Exception):
 class _Attempts:
     """How often one call was tried, how long it waited, and whether one of its attempts may have been applied."""
 
-    def __init__(self, name: str, most: int, longest_wait_s: float) -> None:
+    def __init__(self, name: str, most: int, longest_wait_s: float, first_backoff_s: float) -> None:
         self._name = name
         self._most = most
-        self._left_s = longest_wait_s
+        self._longest_wait_s = longest_wait_s
+        self._first_backoff_s = first_backoff_s
+        self._began_at: float | None = None
         self._done = 0
         self._maybe_applied = False
+        self._last = ""
+
+    @property
+    def left_s(self) -> float:
+        """Seconds within which another attempt may begin."""
+        return self._longest_wait_s - (0.0 if self._began_at is None else time.monotonic() - self._began_at)
+
+    def begin(self) -> None:
+        """Counts the time from the first attempt; waiting for one's turn before it is no failure."""
+        if self._began_at is None:
+            self._began_at = time.monotonic()
 
     def next_pause(self, reading: Retry, what: str, *, idempotent: bool) -> float:
         """Seconds to wait before the next attempt; raises when there is to be none."""
         self._done += 1
         self._maybe_applied |= reading.maybe_applied
-        backoff = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (self._done - 1))
+        self._last = what
+        backoff = min(LONGEST_BACKOFF_S, self._first_backoff_s * 2 ** (self._done - 1))
         pause = reading.after_s if reading.after_s is not None else random.uniform(0, backoff)
-        if self._done < self._most and pause <= self._left_s and (idempotent or not self._maybe_applied):
-            self._left_s -= pause
+        if self._done < self._most and pause <= self.left_s and (idempotent or not self._maybe_applied):
             return pause
-        tried = f"{self._name}: {what}, after {self._done} attempt{'s' if self._done > 1 else ''}"
-        if self._maybe_applied:
-            raise NoAnswer(tried)
-        raise NotApplied(tried)
+        raise self.failure(what)
+
+    def failure(self, what: str) -> NoAnswer | NotApplied:
+        """NoAnswer if any attempt may have been applied, else NotApplied."""
+        earlier = f" (before: {self._last})" if self._last not in ("", what) else ""
+        times = f", after {self._done} attempt{'s' if self._done > 1 else ''}" if self._done else ""
+        tried = f"{self._name}: {what}{earlier}{times}"
+        return NoAnswer(tried) if self._maybe_applied else NotApplied(tried)
+
+
+def _leave_as_it_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    return prepared
+
+
+def _reason(error: Exception) -> object:
+    """The error of urllib3 behind one of requests."""
+    from urllib3.exceptions import MaxRetryError
+
+    reason: object = error.args[0] if error.args else None
+    return reason.reason if isinstance(reason, MaxRetryError) else reason
 
 
 def _never_connected(error: Exception) -> bool:
-    """Whether the connection was never made, so that nothing can have been sent."""
-    from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError
+    """Whether the connection to the platform was never made, so that nothing can have been sent."""
+    from urllib3.exceptions import NewConnectionError, ProxyError
 
-    reason: object = error.args[0] if error.args else None
-    if isinstance(reason, MaxRetryError):
-        reason = reason.reason
-    return isinstance(reason, (NewConnectionError, NameResolutionError))
+    return isinstance(_reason(error), (NewConnectionError, ProxyError))
+
+
+def _is_untrusted(error: Exception) -> bool:
+    reason = _reason(error)
+    cause = reason.args[0] if isinstance(reason, Exception) and reason.args else None
+    return isinstance(cause, ssl.SSLCertVerificationError)
 
 
 def _parsed(content: bytes) -> tuple[Any, bool]:

@@ -1,98 +1,117 @@
-"""Meta Custom Audiences: customer lists by hashed identifiers.
+"""Meta Custom Audiences (Facebook, Instagram): people in and out of a customer file audience.
 
-Facts: Marketing API, Custom Audiences guide and the reference of ``custom-audience/users`` (Graph API v26.0, read 2026-09).
-What Meta does with a row becomes visible within about a day; an accepted row is one Meta has received as valid.
+Sources: Customer File Custom Audiences guide, Custom Audience and Custom Audience Users references, Marketing API rate
+limiting (documentation of v25.0, read 2026-09; the endpoints are the same in v26.0). [mem]: from memory of the
+platform, not from its documentation.
 
-Each request is an upload session of its own (``batch_seq`` 1, last batch): a session's schema may not change, its batches
-must be numbered, and it closes after 90 minutes, none of which goes together with batches that are sent in parallel, split
-after a refusal, or repeated by a later run.
+Every upload is a session of its own: one request, ``batch_seq`` 1, ``last_batch_flag`` true, under a random id. A
+session over a whole phase would have to keep its schema, end within 90 minutes of its first batch and count its batches
+in sequence, while batches here go in parallel, are halved when refused, and are sent again in a later run. Uploads do
+not depend on each other, so nothing is lost; and the counts of a session are then those of one request.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from audience_syncs.destinations import meta_answers
 from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListRequest
-from audience_syncs.destinations.http import Answer, HttpClient
-from audience_syncs.destinations.meta_errors import list_is_missing, raise_refusal, reading, usage_percent
+from audience_syncs.destinations.http import Answer, HttpClient, Reading
+from audience_syncs.destinations.meta_upload import Receipt, Upload, receipt_of
 from audience_syncs.destinations.pacing import Pace
 from audience_syncs.model.config import Mode, Removal
-from audience_syncs.model.errors import DestinationError, ListMissing, NoAnswer
-from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, Outgoing, RemoteList, Verdict, VerdictKind
-
-MAX_ROWS = 10_000
-"""Rows per request (guide)."""
-
-_NORMAL = 200
-_PAGE = 500
-
-_IDENTIFIERS = (
-    FieldSpec("EXTERN_ID", "meta.extern_id", identifier=True, personal=False, description="Your own id, not hashed."),
-    FieldSpec("EMAIL", "meta.email", identifier=True, multiple=True, description="Email address."),
-    FieldSpec("PHONE", "meta.phone", identifier=True, multiple=True, description="Phone number with country code."),
-    FieldSpec("MADID", "meta.madid", identifier=True, multiple=True, description="Mobile advertiser id, not hashed."),
+from audience_syncs.model.errors import (
+    AccessRefused,
+    BatchRefused,
+    DefinitionError,
+    DestinationError,
+    ListMissing,
+    NoAnswer,
 )
-_COMPANIONS = (
-    FieldSpec("FN", "meta.first_name", description="First name."),
-    FieldSpec("LN", "meta.last_name", description="Last name."),
-    FieldSpec("CT", "meta.city", description="City."),
-    FieldSpec("ST", "meta.state", description="State; in the US its two letters."),
-    FieldSpec("ZIP", "meta.zip", description="Postal code."),
-    FieldSpec("COUNTRY", "meta.country", description="ISO 3166 code of two letters."),
-    FieldSpec("GEN", "meta.gender", description="m or f."),
-    FieldSpec("DOBY", "meta.birth_year", description="Year of birth."),
-    FieldSpec("DOBM", "meta.birth_month", description="Month of birth."),
-    FieldSpec("DOBD", "meta.birth_day", description="Day of birth."),
-)
+from audience_syncs.model.values import Batch, MatchedUsers, RemoteList, Verdict
+
+BASE_URL = "https://graph.facebook.com"
+API_VERSION = "v26.0"
+CUSTOMER_FILE_SOURCES = ("USER_PROVIDED_ONLY", "PARTNER_PROVIDED_ONLY", "BOTH_USER_AND_PARTNER_PROVIDED")
+PACE = Pace(10, burst=20)
+"""Below the 52 requests a second of full access; the limited tier has 1.4, which its usage headers enforce."""
+PAGE = 200
+SIZE_FLOOR = 1_000
+"""Meta shows this for smaller audiences too [mem]."""
+NORMAL = 200
+SESSION_ATTEMPTS = 3
 
 SPEC = DestinationSpec(
     platform="meta",
     title="Meta Custom Audiences",
     kind="facebook",
-    fields=_IDENTIFIERS + _COMPANIONS,
+    fields=(
+        FieldSpec("EMAIL", "meta.email", identifier=True, multiple=True, description="Email address; hashed."),
+        FieldSpec("PHONE", "meta.phone", identifier=True, multiple=True, description="Phone number; hashed."),
+        FieldSpec("MADID", "meta.madid", identifier=True, multiple=True, description="Mobile advertiser id, as it is."),
+        FieldSpec(
+            "EXTERN_ID",
+            "meta.extern_id",
+            identifier=True,
+            personal=False,
+            description="Your own id of the person, as it is. Meta forgets it after 90 days: map another one as well.",
+        ),
+        FieldSpec("FN", "meta.first_name", description="First name; hashed."),
+        FieldSpec("LN", "meta.last_name", description="Last name; hashed."),
+        FieldSpec("CT", "meta.city", description="City; hashed."),
+        FieldSpec("ST", "meta.state", description="State or province; of the US its two letters; hashed."),
+        FieldSpec("ZIP", "meta.zip", description="Postal code; hashed."),
+        FieldSpec("COUNTRY", "meta.country", description="ISO 3166 country code of two letters; hashed."),
+        FieldSpec("GEN", "meta.gender", description="Gender, m or f; hashed."),
+        FieldSpec("DOBY", "meta.birth_year", description="Year of birth, or the whole date; hashed."),
+        FieldSpec("DOBM", "meta.birth_month", description="Month of birth, or the whole date; hashed."),
+        FieldSpec("DOBD", "meta.birth_day", description="Day of birth, or the whole date; hashed."),
+    ),
     credentials=("access_token",),
     settings={
-        "ad_account_id": "The ad account, with or without `act_`.",
-        "customer_file_source": "Where the data comes from; default USER_PROVIDED_ONLY.",
-        "api_version": "Version of the Graph API; default v26.0.",
-        "base_url": "Another address of the API.",
-        "base_url_env": "Environment variable that holds another address of the API, when it is set.",
+        "ad_account_id": "The ad account's number, with or without `act_`.",
+        "customer_file_source": f"Where the people's data comes from: {', '.join(CUSTOMER_FILE_SOURCES)}. "
+        f"Default: {CUSTOMER_FILE_SOURCES[0]}.",
+        "api_version": f"Version of the Graph API. Default: {API_VERSION}.",
+        "base_url": f"Address of the Graph API, for proxies and simulators. Default: {BASE_URL}.",
+        "base_url_env": "Name of an environment variable that holds the address instead, where it is set.",
+        "timeout_s": "Seconds to wait for an answer. Default: 60.",
+        "attempts": "How often one request is tried. Default: 5.",
     },
     required_settings=frozenset({"ad_account_id"}),
     modes=frozenset({Mode.MIRROR, Mode.ADD}),
     removals=frozenset({Removal.REMOVE, Removal.KEEP}),
-    batch_size=MAX_ROWS,
+    batch_size=10_000,
     concurrency=4,
-    docs="developers.facebook.com, Marketing API, Custom Audiences",
+    docs="https://developers.facebook.com/docs/marketing-api/audiences/guides/custom-audiences",
 )
-
-# Column order of a request; EXTERN_ID and hashed keys go together.
-_ORDER = tuple(field.name for field in SPEC.fields)
+_FIELDS = tuple(field.name for field in SPEC.fields)
 
 
 class Meta:
-    """One ad account."""
+    """An ad account."""
 
     spec = SPEC
 
     def __init__(self, account: Account, environ: Mapping[str, str]) -> None:
-        settings = account.settings
-        self._account_id = str(settings["ad_account_id"]).removeprefix("act_")
-        self._file_source = str(settings.get("customer_file_source") or "USER_PROVIDED_ONLY")
-        self._version = str(settings.get("api_version") or "v26.0")
-        override = environ.get(str(settings.get("base_url_env") or ""), "")
+        settings = _Settings(account, environ)
+        self._where = f"destination {account.name}"
+        self._account_id = settings.ad_account_id
+        self._source = settings.customer_file_source
         self._http = HttpClient(
-            str(settings.get("base_url") or override or "https://graph.facebook.com"),
+            f"{settings.base_url}/{settings.api_version}",
             platform="meta",
-            account=self._account_id,
+            account=f"{settings.base_url} {settings.ad_account_id}",
             headers={"Authorization": f"Bearer {account.credentials['access_token']}"},
-            # Score limits are per account and hour; 10 a second is far below them at 10,000 rows a request.
-            pace=Pace(requests_per_s=10, burst=10),
-            read=reading,
+            read=self._read,
+            pace=PACE,
             request_id_header="x-fb-trace-id",
+            read_timeout_s=settings.timeout_s,
+            max_attempts=settings.attempts,
         )
 
     @property
@@ -100,215 +119,263 @@ class Meta:
         return self._http.requests_sent
 
     def ensure_list(self, wanted: ListRequest) -> RemoteList:
+        """The audience of that id, else the one of exactly that name, else a new one.
+
+        Raises ListMissing where an id is gone, and DestinationError where two audiences have the name.
+        """
         if wanted.id is not None:
-            return self._by_id(wanted.id)
-        found = self._by_name(wanted.name)
+            return self._list_of_id(wanted.id)
+        name = wanted.name.strip()
+        found = self._list_of_name(name)
         if found is not None:
             return found
         try:
-            answer = self._http.request(
-                "POST",
-                f"/{self._version}/act_{self._account_id}/customaudiences",
-                operation="audiences.create",
-                json={
-                    "name": wanted.name,
-                    "subtype": "CUSTOM",
-                    "description": wanted.description,
-                    "customer_file_source": self._file_source,
-                },
-                idempotent=False,
-            )
+            return self._create(name, wanted.description)
         except NoAnswer:
-            # It may be there all the same, and must not be made twice.
-            found = self._by_name(wanted.name)
-            if found is not None:
-                return found
-            raise
-        if answer.status >= 400:
-            raise_refusal(answer, "create the audience")
-        return self._remote(str(answer.body["id"]), wanted.name, created=True)
+            found = self._list_of_name(name)
+            if found is None:
+                raise
+            return RemoteList(found.id, found.name, found.url, created=True)
 
     def add(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
-        return self._upload(list_id, batch, "add")
+        return self._upload(list_id, batch, adding=True)
 
     def remove(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
-        return self._upload(list_id, batch, "remove")
+        return self._upload(list_id, batch, adding=False)
 
     def matched_users(self, list_id: str) -> MatchedUsers:
-        """The bounds Meta shows: rounded, with a floor for small lists, hours late."""
-        answer = self._get_audience(
-            list_id, "approximate_count_lower_bound,approximate_count_upper_bound,operation_status"
+        """Meta's rounded range; without bounds while it is not computed. Changes show within some 24 hours."""
+        shown = self._object(
+            list_id, "approximate_count_lower_bound,approximate_count_upper_bound,operation_status", "read the size"
         )
-        status = answer.body.get("operation_status") or {}
-        note = "" if status.get("code") in (None, _NORMAL) else str(status.get("description", ""))
-        return MatchedUsers(
-            lower=_bound(answer.body.get("approximate_count_lower_bound")),
-            upper=_bound(answer.body.get("approximate_count_upper_bound")),
-            as_of=datetime.now(UTC),
-            note=note,
-        )
+        lower, upper = (_bound(shown.get(f"approximate_count_{side}_bound")) for side in ("lower", "upper"))
+        notes = []
+        status = shown.get("operation_status")
+        code = meta_answers.number(status.get("code")) if isinstance(status, dict) else None
+        if isinstance(status, dict) and code is not None and code != NORMAL:
+            words = meta_answers.without_identifiers(str(status.get("description") or ""))
+            notes.append(f"Meta's status of the audience is {code}" + (f": {words}" if words else ""))
+        if upper is not None and upper <= SIZE_FLOOR:
+            notes.append(f"Meta shows {SIZE_FLOOR:,} for smaller audiences, too")
+        return MatchedUsers(lower, upper, datetime.now(UTC), note="; ".join(notes))
 
-    def _by_id(self, list_id: str) -> RemoteList:
-        answer = self._get_audience(list_id, "name")
-        return self._remote(list_id, str(answer.body.get("name", list_id)))
+    # Lists
 
-    def _get_audience(self, list_id: str, fields: str) -> Answer:
-        answer = self._http.request(
-            "GET", f"/{self._version}/{list_id}", operation="audiences.read", params={"fields": fields}
-        )
-        if answer.status >= 400:
-            if list_is_missing(answer):
-                raise _missing(list_id)
-            raise_refusal(answer, "read the audience")
-        return answer
-
-    def _by_name(self, name: str) -> RemoteList | None:
-        """The one customer list of that name; DestinationError where there are several."""
-        found: list[str] = []
-        after: str | None = None
-        while True:
-            params: dict[str, str | int] = {"fields": "name,subtype", "limit": _PAGE}
-            answer = self._http.request(
-                "GET",
-                f"/{self._version}/act_{self._account_id}/customaudiences",
-                operation="audiences.list",
-                params=params | ({"after": after} if after else {}),
-            )
-            if answer.status >= 400:
-                raise_refusal(answer, "list the audiences")
-            found += [
-                str(entry["id"])
-                for entry in answer.body.get("data", [])
-                if entry.get("name") == name and entry.get("subtype", "CUSTOM") == "CUSTOM"
-            ]
-            paging = answer.body.get("paging") or {}
-            after = (paging.get("cursors") or {}).get("after") if paging.get("next") else None
-            if after is None:
-                break
-        if len(found) > 1:
+    def _list_of_id(self, list_id: str) -> RemoteList:
+        shown = self._object(list_id, "id,name,subtype,account_id", "find audience")
+        subtype = shown.get("subtype", "CUSTOM")
+        if subtype != "CUSTOM":
             raise DestinationError(
-                f"the ad account has {len(found)} customer lists of the name {name!r}: {', '.join(found)}",
-                code="LIST_AMBIGUOUS",
-                remedy=f'say which: `list: {{id: "{found[0]}"}}`',
+                f"the audience {list_id} is of subtype {subtype}, which takes no uploads",
+                where=self._where,
+                remedy="name an audience made from a customer list, or leave `id` out to have one created",
             )
-        return self._remote(found[0], name) if found else None
+        return self._remote(list_id, str(shown.get("name", "")))
+
+    def _list_of_name(self, name: str) -> RemoteList | None:
+        ids = [
+            str(shown["id"])
+            for shown in self._audiences()
+            if str(shown.get("name", "")).strip() == name and shown.get("subtype", "CUSTOM") == "CUSTOM"
+        ]
+        if len(ids) > 1:
+            raise DestinationError(
+                f"the ad account has {len(ids)} customer lists of the name {name!r}: {', '.join(sorted(ids))}",
+                where=self._where,
+                code="LIST_AMBIGUOUS",
+                remedy=f"say which one in the sync, e.g. `list: {{id: '{min(ids)}'}}`, or rename the others",
+            )
+        return self._remote(ids[0], name) if ids else None
+
+    def _audiences(self) -> Iterator[Mapping[str, Any]]:
+        """All audiences of the account, page by page."""
+        params: dict[str, str | int] = {"fields": "id,name,subtype", "limit": PAGE}
+        seen: set[str] = set()
+        while True:
+            body = self._of_account("GET", "list audiences", params=params)
+            data = body.get("data")
+            if not isinstance(data, list):
+                raise NoAnswer("meta list audiences: the answer has no list of audiences")
+            yield from (shown for shown in data if isinstance(shown, dict) and "id" in shown)
+            paging = body.get("paging")
+            cursors = paging.get("cursors") if isinstance(paging, dict) and "next" in paging else None
+            after = str(cursors.get("after", "")) if isinstance(cursors, dict) else ""
+            if not after or after in seen:
+                return
+            seen.add(after)
+            params = {**params, "after": after}
+
+    def _create(self, name: str, description: str) -> RemoteList:
+        asked = {"name": name, "subtype": "CUSTOM", "customer_file_source": self._source, "description": description}
+        body = self._of_account("POST", "create audience", json=asked, idempotent=False)
+        created = str(body.get("id", ""))
+        if not _is_id(created):
+            raise NoAnswer("meta create audience: the answer has no id")
+        return self._remote(created, name, created=True)
 
     def _remote(self, list_id: str, name: str, *, created: bool = False) -> RemoteList:
-        # The address of the audience in Ads Manager: seen in use, not documented.
-        url = f"https://adsmanager.facebook.com/adsmanager/audiences?act={self._account_id}&selected_audience_ids={list_id}"
+        """With its address in Ads Manager [mem]; where the last part is not understood, all audiences are shown."""
+        shown_in = f"https://adsmanager.facebook.com/adsmanager/audiences?act={self._account_id}"
+        url = f"{shown_in}&selected_audience_ids={list_id}"
         return RemoteList(list_id, name, url, created)
 
-    def _upload(self, list_id: str, batch: Batch, operation: str) -> list[Verdict]:
-        """Sends the members as rows; a member with several emails is several rows, and as good as the worst of them."""
-        rows: list[list[str]] = []
-        owners: list[int] = []
-        columns = [name for name in _ORDER if any(name in member.fields for member in batch.members)]
-        for position, member in enumerate(batch.members):
-            for row in _rows(member, columns):
-                rows.append(row)
-                owners.append(position)
-        verdicts: list[Verdict] = [ACCEPTED] * len(batch.members)
-        for start in range(0, len(rows), MAX_ROWS):
-            part = rows[start : start + MAX_ROWS]
-            for index, reason in self._invalid_rows(list_id, operation, columns, part, batch).items():
-                verdicts[owners[start + index]] = Verdict(VerdictKind.REJECTED, "INVALID_ENTRY", reason)
-        return verdicts
+    # Members
 
-    def _invalid_rows(
-        self, list_id: str, operation: str, columns: list[str], rows: list[list[str]], batch: Batch
-    ) -> dict[int, str]:
-        """Sends the rows; returns those Meta calls invalid, with its reason.
+    def _upload(self, list_id: str, batch: Batch, *, adding: bool) -> list[Verdict]:
+        if not _is_id(list_id):
+            raise self._missing(list_id)
 
-        Meta counts all but names at most a hundred, so where it names too few, halves are sent again (which changes
-        nothing for the valid ones) until every one is found.
-        """
-        body = self._request(list_id, operation, columns, rows, batch)
-        count = int(body.get("num_invalid_entries") or 0)
-        if not count:
-            return {}
-        named = _named(body.get("invalid_entry_samples"), rows)
-        if len(named) >= count:
-            return named
-        if len(rows) == 1:
-            return {0: "Meta counts the entry as invalid"}
-        middle = len(rows) // 2
-        first = self._invalid_rows(list_id, operation, columns, rows[:middle], batch)
-        second = self._invalid_rows(list_id, operation, columns, rows[middle:], batch)
-        return first | {middle + index: reason for index, reason in second.items()}
+        def send(schema: Sequence[str], rows: Sequence[Sequence[str]]) -> Receipt:
+            return self._send(list_id, schema, rows, adding=adding)
 
-    def _request(
-        self, list_id: str, operation: str, columns: list[str], rows: list[list[str]], batch: Batch
-    ) -> dict[str, Any]:
-        payload: dict[str, Any] = {
-            "session": {
-                "session_id": _session_id(list_id, operation, columns, rows, batch),
+        return Upload(_FIELDS, send, adding=adding).of(batch.members)
+
+    def _send(self, list_id: str, schema: Sequence[str], rows: Sequence[Sequence[str]], *, adding: bool) -> Receipt:
+        operation = "add members" if adding else "remove members"
+        asked: dict[str, Any] = {"payload": {"schema": schema, "data": rows}}
+        params = None
+        if not adding:
+            # A POST, because some proxies drop the body of a DELETE. In the query as well: if the override were
+            # overlooked, people who have left would be added.
+            asked["method"] = "DELETE"
+            params = {"method": "DELETE"}
+        for _ in range(SESSION_ATTEMPTS):
+            session = {
+                "session_id": secrets.randbelow(2**63 - 1) + 1,
                 "batch_seq": 1,
                 "last_batch_flag": True,
                 "estimated_num_total": len(rows),
-            },
-            "payload": {"schema": columns, "data": rows},
-        }
-        if operation == "remove":
-            # POST with method=DELETE: some proxies drop the body of a DELETE.
-            payload["method"] = "DELETE"
-        answer = self._http.request(
-            "POST", f"/{self._version}/{list_id}/users", operation=f"users.{operation}", json=payload
-        )
-        self._http.pace.slow_down(_share_of_pace(usage_percent(answer)))
+            }
+            answer = self._http.request(
+                "POST", f"/{list_id}/users", operation=operation, params=params, json={**asked, "session": session}
+            )
+            refusal = meta_answers.refusal_of(answer)
+            if refusal is None and answer.status < 400:
+                return receipt_of(answer.body, len(rows))
+            if refusal is None and answer.status == 413:
+                raise BatchRefused("the request was too large", reason_code="HTTP 413")
+            if refusal is None:
+                raise self._not_from_meta(answer)
+            if (refusal.code, refusal.subcode) in meta_answers.SESSION_OVER:
+                continue  # the answer to its first sending was lost; a new session takes the same rows
+            if refusal.is_of_missing_object:
+                raise self._missing(list_id)
+            stop = meta_answers.stopping_error(refusal, self._where)
+            raise stop or BatchRefused(refusal.reason, reason_code=refusal.reason_code)
+        raise NoAnswer(f"meta {operation}: {SESSION_ATTEMPTS} upload sessions in a row were over before they began")
+
+    # Requests
+
+    def _read(self, answer: Answer) -> Reading:
+        self._http.pace.slow_down(meta_answers.share_of_pace(answer, self._account_id))
+        return meta_answers.reading(answer)
+
+    def _object(self, list_id: str, fields: str, operation: str) -> Mapping[str, Any]:
+        if not _is_id(list_id):
+            raise self._missing(list_id)
+        answer = self._http.request("GET", f"/{list_id}", operation=operation, params={"fields": fields})
+        refusal = meta_answers.refusal_of(answer)
+        if refusal is not None and refusal.is_of_missing_object:
+            raise self._missing(list_id)
+        return self._body(answer, refusal)
+
+    def _of_account(
+        self,
+        method: str,
+        operation: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        idempotent: bool = True,
+    ) -> Mapping[str, Any]:
+        path = f"/act_{self._account_id}/customaudiences"
+        answer = self._http.request(method, path, operation=operation, params=params, json=json, idempotent=idempotent)
+        refusal = meta_answers.refusal_of(answer)
+        if refusal is not None and refusal.is_of_missing_object:
+            raise AccessRefused(
+                f"there is no ad account act_{self._account_id}, or the access token may not see it",
+                where=self._where,
+                remedy="check `ad_account_id`, and that the token's user has been given this ad account",
+            )
+        return self._body(answer, refusal)
+
+    def _body(self, answer: Answer, refusal: meta_answers.Refusal | None) -> Mapping[str, Any]:
+        if refusal is not None:
+            raise meta_answers.stopping_error(refusal, self._where) or meta_answers.request_refused(
+                refusal, self._where
+            )
         if answer.status >= 400:
-            if list_is_missing(answer):
-                raise _missing(list_id)
-            raise_refusal(answer, f"{operation} people", per_batch=True)
-        received = answer.body.get("num_received") if isinstance(answer.body, dict) else None
-        if not isinstance(received, int) or received < len(rows):
-            # Not what was sent: how much of it was applied is not known.
-            raise NoAnswer("meta users: the answer does not confirm every row")
-        return dict(answer.body)
+            raise self._not_from_meta(answer)
+        found: Mapping[str, Any] = answer.body
+        return found
+
+    def _not_from_meta(self, answer: Answer) -> DestinationError:
+        """A refusal without Meta's envelope says nothing about anybody: it comes from something in between."""
+        return DestinationError(
+            f"the request was refused with HTTP {answer.status}, not in Meta's form",
+            where=self._where,
+            remedy="check `base_url`, and any proxy or firewall on the way to Meta",
+        )
+
+    def _missing(self, list_id: str) -> ListMissing:
+        shown = list_id if _is_id(list_id) else meta_answers.without_identifiers(list_id)
+        return ListMissing(
+            f"there is no audience {shown} at Meta any more, or the access token may not see it",
+            where=self._where,
+            remedy="if it was deleted, give the sync another one: a `list: {name: ...}` that does not exist yet is "
+            "created, a `list: {id: ...}` must be the number of an audience of this ad account",
+        )
 
 
-def _rows(member: Outgoing, columns: list[str]) -> list[list[str]]:
-    """The member's rows: as many as their longest list of values; unknown values are empty."""
-    values = [member.fields.get(name, "") for name in columns]
-    height = max([len(value) for value in values if isinstance(value, list)], default=1)
-    return [
-        [value if isinstance(value, str) else (value[n] if n < len(value) else "") for value in values]
-        for n in range(height)
-    ]
+class _Settings:
+    """The settings of an account, read and checked. Raises DefinitionError."""
+
+    def __init__(self, account: Account, environ: Mapping[str, str]) -> None:
+        self._account = account
+        self.ad_account_id = self._matching("ad_account_id", "", r"(?:act_)?([0-9]{1,20})", "digits, e.g. 1234567890")
+        self.api_version = "v" + self._matching("api_version", API_VERSION, r"v?([0-9]{1,3}\.[0-9])", "e.g. v26.0")
+        self.customer_file_source = self._matching(
+            "customer_file_source",
+            CUSTOMER_FILE_SOURCES[0],
+            f"({'|'.join(CUSTOMER_FILE_SOURCES)})",
+            f"one of {', '.join(CUSTOMER_FILE_SOURCES)}",
+        )
+        from_environment = environ.get(self._text("base_url_env", ""), "").strip()
+        address = self._matching("base_url", from_environment or BASE_URL, r"(https?://\S+)", "an http(s) address")
+        self.base_url = address.rstrip("/")
+        self.timeout_s = self._number("timeout_s", 60, least=0.1, most=600)
+        self.attempts = int(self._number("attempts", 5, least=1, most=20))
+
+    def _text(self, name: str, default: str) -> str:
+        value = self._account.settings.get(name)
+        return default if value is None else str(value).strip() or default
+
+    def _matching(self, name: str, default: str, pattern: str, wanted: str) -> str:
+        match = re.fullmatch(pattern, self._text(name, default), re.ASCII)
+        if match is None:
+            raise self._wrong(name, wanted)
+        return match[1]
+
+    def _number(self, name: str, default: float, *, least: float, most: float) -> float:
+        value = self._account.settings.get(name)
+        found = default if value is None else value
+        if isinstance(found, bool | str) or not least <= found <= most:
+            raise self._wrong(name, f"a number from {least:g} to {most:g}")
+        return found
+
+    def _wrong(self, name: str, wanted: str) -> DefinitionError:
+        return DefinitionError(
+            f"the setting `{name}` cannot be read",
+            where=f"destination {self._account.name}",
+            remedy=f"write {wanted}",
+        )
 
 
-def _named(samples: Any, rows: list[list[str]]) -> dict[int, str]:
-    """The rows that hold a value Meta names as invalid. Samples come as a map or as a list of maps; reasons are Meta's."""
-    reasons: dict[str, str] = {}
-    for sample in samples if isinstance(samples, list) else [samples]:
-        if isinstance(sample, dict):
-            reasons |= {str(value): str(reason) for value, reason in sample.items()}
-        elif sample is not None:
-            reasons[str(sample)] = "invalid"
-    found: dict[int, str] = {}
-    for index, row in enumerate(rows):
-        bad = next((cell for cell in row if cell and cell in reasons), None)
-        if bad is not None:
-            found[index] = reasons[bad].replace(bad, "...")[:200]
-    return found
-
-
-def _session_id(list_id: str, operation: str, columns: list[str], rows: list[list[str]], batch: Batch) -> int:
-    """A positive 63-bit number for exactly this content: a repetition is the same session, anything else another."""
-    text = f"{batch.session}\n{batch.number}\n{list_id}\n{operation}\n{columns}\n{len(rows)}\n{rows[0]}\n{rows[-1]}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1 or 1
-
-
-def _share_of_pace(percent: float) -> float:
-    """Full pace up to three quarters of the account's hourly budget, then ever slower."""
-    return 1.0 if percent <= 75 else max(0.05, (100 - percent) / 25)
+def _is_id(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,30}", text) is not None
 
 
 def _bound(value: Any) -> int | None:
-    return int(value) if isinstance(value, (int, str)) and str(value).lstrip("-").isdigit() and int(value) > 0 else None
-
-
-def _missing(list_id: str) -> ListMissing:
-    return ListMissing(
-        f"the custom audience {list_id} no longer exists at Meta, or this token may not see it",
-        remedy="was it deleted in Ads Manager? Restore access, or give the sync another `name` to fill a new audience",
-    )
+    """A bound that is 0, or -1, has not been computed."""
+    found = meta_answers.number(value)
+    return found if found is not None and found > 0 else None

@@ -117,8 +117,8 @@ def stopping_error(refusal: Refusal, where: str) -> DestinationError | None:
         return AccessRefused(
             f"Meta does not accept the access token, error {refusal.reason_code}{asked}",
             where=where,
-            remedy="make a new token (best one of a system user, which does not expire) with the permission "
-            "ads_management, and put it into the variable that `credentials: access_token` names",
+            remedy="make a new system-user token with the permission ads_management, and put it into the environment "
+            "variable that the destination's `access_token` names",
         )
     if refusal.subcode == TERMS or "terms" in refusal.title.lower():
         return AccessRefused(

@@ -26,7 +26,7 @@ NOT_NAMED = Verdict(
     VerdictKind.UNKNOWN, "INVALID_ENTRY_NOT_NAMED", "one of several of which Meta calls some invalid, not which"
 )
 PARTLY = Verdict(
-    VerdictKind.UNKNOWN, "PARTLY_INVALID", "Meta took some of this member's identifiers and calls others invalid"
+    VerdictKind.UNKNOWN, "PARTLY_APPLIED", "Meta took some of this member's identifiers, and not the others"
 )
 
 Row = tuple[str, ...]
@@ -135,10 +135,10 @@ class Upload:
                 for row, reason in named.items():
                     self._give([row], _invalid(reason))
                 rest = [row for row in asked if row not in named]
-                parts = [rest]
                 if len(named) == answer.invalid:
                     self._give(rest, ACCEPTED)
                     continue
+                parts: list[Sequence[Row]] = [rest]
             else:
                 # No sample names a row, or a sample stands for several: smaller uploads tell.
                 parts = [asked[: len(asked) // 2], asked[len(asked) // 2 :]]

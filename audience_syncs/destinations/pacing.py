@@ -6,6 +6,7 @@ that the account nears its limit).
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -39,8 +40,8 @@ class Pacer:
         self._not_before = 0.0
         self._factor = 1.0
 
-    def wait(self) -> None:
-        """Returns when the next request may go."""
+    def wait(self, longest_hold_off_s: float = math.inf) -> bool:
+        """Returns True when the next request may go, and at once False where the account is held off for longer."""
         while True:
             with self._lock:
                 now = self._clock()
@@ -48,9 +49,11 @@ class Pacer:
                 self._tokens = min(self._pace.burst, self._tokens + (now - self._filled_at) * rate)
                 self._filled_at = now
                 pause = self._not_before - now
+                if pause > longest_hold_off_s:
+                    return False
                 if pause <= 0 and self._tokens >= 1:
                     self._tokens -= 1
-                    return
+                    return True
                 pause = max(pause, (1 - self._tokens) / rate)
             self._sleep(pause)
 

@@ -7,7 +7,7 @@ import re
 from audience_syncs.identifiers.text import as_text
 from audience_syncs.identifiers.unusable import Unusable
 
-_STRUCTURE = re.compile(r"[^@\s]{1,64}@(?:[^@\s.]+\.)+[^@\s.]+")
+_STRUCTURE = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@(?:[^@\s.\x00-\x1f\x7f]+\.)+[^@\s.\x00-\x1f\x7f]+")
 _LONGEST_ADDRESS = 254
 
 

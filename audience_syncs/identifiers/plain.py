@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, date, datetime
 from functools import lru_cache
 
-from audience_syncs.identifiers.text import as_text, letters_and_digits, without_whitespace
+from audience_syncs.identifiers.text import as_text, as_written, letters_and_digits, without_whitespace
 from audience_syncs.identifiers.unusable import Unusable
 
 _MADID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ISO_DATE = re.compile(r"(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})(?:[T ].*)?", re.ASCII)
+_US_ZIP_4 = re.compile(r"\d{5}-?\d{4}", re.ASCII)
+_UK_POSTCODE = re.compile(r"([a-z]{1,2}\d[a-z\d]?\d)[a-z]{2}", re.ASCII)
+_LONGEST_PROPERTY = 65_536
+"""Characters of a HubSpot text property; from memory of its documentation, not re-checked."""
+_ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff "
 _YEAR_MONTH_DAY = {"year": (4, 1900, 2100), "month": (2, 1, 12), "day": (2, 1, 31)}
 
 
@@ -44,9 +51,14 @@ def country(value: object) -> str:
 
 
 def zip_code(value: object) -> str:
-    """Lower case without spaces; of a US ZIP+4 the first five digits."""
+    """Lower case without spaces; of a US ZIP+4 the first five digits, of a British one area, district and sector."""
     text = without_whitespace(as_text(value)).lower()
-    return text[:5] if re.fullmatch(r"\d{5}-\d{4}", text) else text
+    if not letters_and_digits(text):
+        raise Unusable("EMPTY", "has no letters or digits")
+    if _US_ZIP_4.fullmatch(text) is not None:
+        return text[:5]
+    british = _UK_POSTCODE.fullmatch(text)
+    return text if british is None else british.group(1)
 
 
 def gender(value: object) -> str:
@@ -59,10 +71,12 @@ def gender(value: object) -> str:
 
 
 def date_part(value: object, part: str) -> str:
-    """Year, month or day of a birth date, from a date or from that part alone: ``1980``, ``07``, ``31``."""
+    """Year, month or day of a birth date, from a date, an ISO 8601 date or that part alone: ``1980``, ``07``, ``31``."""
     width, least, most = _YEAR_MONTH_DAY[part]
-    number = getattr(value, part, None) if isinstance(value, date) else as_text(value)
-    text = str(number)
+    text = str(getattr(value, part)) if isinstance(value, date) else as_text(value)
+    iso = _ISO_DATE.fullmatch(text)
+    if iso is not None:
+        text = iso.group(part)
     if not text.isascii() or not text.isdigit() or not least <= int(text[:10]) <= most:
         raise Unusable("INVALID_DATE", f"is not a {part}")
     return f"{int(text):0{width}d}"
@@ -82,9 +96,15 @@ def own_id(value: object) -> str:
 
 
 def property_value(value: object) -> str:
-    """A CRM property as text: dates as milliseconds of their midnight in UTC, times as ISO 8601 in UTC."""
+    """A CRM property as text: dates as milliseconds of their midnight in UTC, times as ISO 8601 in UTC.
+
+    Text stays as people wrote it, except for white space around it.
+    """
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
     if isinstance(value, date):
         return str(int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp() * 1000))
-    return as_text(value)
+    text = unicodedata.normalize("NFC", as_written(value, _LONGEST_PROPERTY)).strip()
+    if not text.strip(_ZERO_WIDTH):
+        raise Unusable("EMPTY", "is empty")
+    return text

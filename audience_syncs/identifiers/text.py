@@ -13,6 +13,10 @@ from audience_syncs.identifiers.unusable import Unusable
 LONGEST = 2_000
 """Characters; nothing that identifies a person is longer."""
 
+_LARGEST_NUMBER = 10**60
+
+# Lone surrogates: JSON and JavaScript produce them, UTF-8 has none.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 # Zero-width and direction marks come along when people copy addresses out of mails and documents.
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 
@@ -22,11 +26,27 @@ def as_text(value: object) -> str:
 
     Raises Unusable for null, empty, over-long values and types that are not text or a number.
     """
+    text = as_written(value, LONGEST)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    text = text.strip()
+    if not text:
+        raise Unusable("EMPTY", "is empty")
+    return text
+
+
+def as_written(value: object, longest: int) -> str:
+    """The value as text, nothing taken away: joiners within words and emoji are part of what somebody wrote."""
     if isinstance(value, str):
         text = value
     elif isinstance(value, bool):
         text = "true" if value else "false"
-    elif isinstance(value, (int, uuid.UUID)):
+    elif isinstance(value, int):
+        # Python refuses to write out numbers of thousands of digits.
+        if not -_LARGEST_NUMBER < value < _LARGEST_NUMBER:
+            raise Unusable("TOO_LONG", "is a number of more than 60 digits")
+        text = str(value)
+    elif isinstance(value, uuid.UUID):
         text = str(value)
     elif isinstance(value, (float, Decimal)):
         text = _number(value)
@@ -36,13 +56,10 @@ def as_text(value: object) -> str:
         raise Unusable("NULL", "is null")
     else:
         raise Unusable("WRONG_TYPE", f"is of the type {type(value).__name__}, not text or a number")
-    if len(text) > LONGEST:
-        raise Unusable("TOO_LONG", f"is longer than {LONGEST:,} characters")
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
-    text = text.strip()
-    if not text:
-        raise Unusable("EMPTY", "is empty")
+    if len(text) > longest:
+        raise Unusable("TOO_LONG", f"is longer than {longest:,} characters")
+    if not text.isascii() and _HALF_CHARACTER.search(text) is not None:
+        raise Unusable("NOT_TEXT", "holds half a character, which cannot be sent")
     return text
 
 
@@ -51,6 +68,10 @@ def _number(value: float | Decimal) -> str:
     number = Decimal(str(value))
     if not number.is_finite():
         raise Unusable("NOT_A_NUMBER", "is not a number")
+    if not number:
+        return "0"
+    if not -60 <= number.adjusted() <= 60:
+        raise Unusable("TOO_LONG", "is a number of more than 60 digits")
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

@@ -6,7 +6,6 @@ here rather than by PyYAML, which silently takes the last of two equal keys. As 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,4 +216,4 @@ def _shown_character(character: Any) -> str:
 
 def _kind_of(value: Any) -> str:
     kinds = {bool: "true or false", int: "a number", float: "a number", type(None): "nothing"}
-    return kinds.get(type(value), re.sub(r"(?<!^)(?=[A-Z])", " ", type(value).__name__).lower())
+    return kinds.get(type(value), "something else")

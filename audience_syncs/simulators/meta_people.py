@@ -81,7 +81,7 @@ class People:
     # Changing a list
 
     def add(self, db: sqlite3.Connection, account: str, list_id: int, rows: Iterable[Row], day: int) -> Change:
-        """Put the people of the rows into the list; of rows that are one person the last is held."""
+        """Put the people of the rows into the list; rows that are one person are merged, the later value of a key wins."""
         salts = _salts(account)
         news: dict[int, int] = {}
         seen: list[tuple[int, int, int]] = []
@@ -99,7 +99,7 @@ class People:
                     news[key] = entry
                     seen.append((rank, key, entry))
                 self._note_rank(person, rank)
-            held[person] = row
+            held[person] = {**held.get(person, {}), **row}
         members = self._members.setdefault(list_id, {})
         arrived = [person for person in held if person not in members]
         numbers = dict(zip(arrived, range(self._last_n + 1, self._last_n + 1 + len(arrived)), strict=True))
@@ -109,7 +109,7 @@ class People:
             [(n, list_id, person, orjson.dumps(held[person]).decode()) for person, n in numbers.items()],
         )
         db.executemany(
-            "UPDATE members SET held = ? WHERE n = ?",
+            "UPDATE members SET held = json_patch(held, ?) WHERE n = ?",
             [(orjson.dumps(row).decode(), members[who]) for who, row in held.items() if who not in numbers],
         )
         self._known.update(news)

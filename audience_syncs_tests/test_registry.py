@@ -1,0 +1,231 @@
+"""Which platforms there are, how accounts are opened, and what is refused when definitions load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from audience_syncs.destinations.contract import Destination, DestinationSpec
+from audience_syncs.destinations.registry import (
+    PLATFORMS,
+    Problem,
+    check_destination,
+    check_sync,
+    open_destination,
+    spec_of,
+)
+from audience_syncs.identifiers import RULES
+from audience_syncs.model.config import DestinationConfig, SyncConfig
+from audience_syncs.model.errors import DefinitionError, MissingSecret
+
+SECRET = "EAAB-very-secret"
+
+
+def meta(**changes: Any) -> DestinationConfig:
+    return DestinationConfig.model_validate(
+        {
+            "name": "meta_ads",
+            "platform": "meta",
+            "credentials": {"access_token": {"env": "META_TOKEN"}},
+            "settings": {"ad_account_id": "act_42"},
+        }
+        | changes
+    )
+
+
+def sync(**changes: Any) -> SyncConfig:
+    return SyncConfig.model_validate({"destination": "meta_ads", "mapping": {"EMAIL": "email"}} | changes)
+
+
+def only(problems: list[Problem]) -> Problem:
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_every_platform_declares_rules_that_exist_and_can_do_something(platform: str) -> None:
+    spec = spec_of(platform)
+    assert isinstance(spec, DestinationSpec)
+    assert spec.platform == platform
+    fields = [*spec.fields, *([spec.open_fields] if spec.open_fields else [])]
+    assert [field.name for field in fields if field.rule not in RULES] == []
+    assert any(field.identifier for field in spec.fields)
+    assert len({field.name for field in spec.fields}) == len(spec.fields)
+    assert spec.required_settings <= set(spec.settings)
+    assert spec.modes
+    assert spec.removals
+    assert spec.batch_size > 0
+    assert spec.concurrency > 0
+
+
+@pytest.mark.parametrize(("written", "meant"), [("mta", "meta"), ("Meta", "meta"), ("hubspt", "hubspot")])
+def test_an_unknown_platform_is_refused_with_the_nearest_and_all_known(written: str, meant: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        spec_of(written)
+    assert f"did you mean `{meant}`" in refused.value.remedy
+    assert all(f"`{name}`" in refused.value.remedy for name in PLATFORMS)
+    assert only(check_destination(meta(platform=written))).path == ("platform",)
+    assert only(check_sync(meta(platform=written), sync())).path == ("destination",)
+
+
+@pytest.mark.parametrize("written", ["", "salesforce", "мета", "x" * 10_000])
+def test_a_platform_like_no_other_is_refused_with_those_there_are(written: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        spec_of(written)
+    assert refused.value.remedy.startswith("known are")
+
+
+def test_the_declarations_load_without_http_and_without_phone_metadata() -> None:
+    check = (
+        "import sys; from audience_syncs.destinations.registry import PLATFORMS, spec_of;"
+        "before = 'audience_syncs.destinations.meta' in sys.modules; [spec_of(name) for name in PLATFORMS];"
+        "print(before, [name for name in ('requests', 'phonenumbers', 'sqlalchemy', 'dagster') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False []"
+
+
+# Opening an account
+
+
+def test_an_account_is_opened_with_its_secrets_from_the_environment() -> None:
+    opened: Destination = open_destination(meta(), {"META_TOKEN": f"  {SECRET}\n"})
+    assert opened.spec.platform == "meta"
+    assert opened.requests_sent == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "state"),
+    [
+        ({}, "is not set"),
+        ({"META_TOKEN": ""}, "is empty"),
+        ({"META_TOKEN": " \n"}, "is empty"),
+        ({"X": "1"}, "not set"),
+    ],
+)
+def test_a_missing_secret_names_the_variable_and_what_to_do(environ: dict[str, str], state: str) -> None:
+    with pytest.raises(MissingSecret) as missing:
+        open_destination(meta(), environ)
+    assert "META_TOKEN" in missing.value.message
+    assert state in missing.value.message
+    assert missing.value.where == "destination meta_ads"
+    assert "META_TOKEN" in missing.value.remedy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {}},
+        {"settings": {"ad_account_id": "not a number"}},
+        {"settings": {"ad_account_id": True}},
+        {"settings": {"ad_account_id": 42, "api_version": "../v1"}},
+        {"settings": {"ad_account_id": 42, "customer_file_source": "MINE"}},
+        {"settings": {"ad_account_id": 42, "base_url": "ftp://example.com"}},
+        {"settings": {"ad_account_id": 42, "timeout_s": "soon"}},
+        {"settings": {"ad_account_id": 42, "attempts": 0}},
+        {"settings": {"ad_account_id": 42, "ad_acount": 1}},
+        {"credentials": {}},
+        {"platform": "nowhere"},
+    ],
+)
+def test_a_wrong_definition_is_refused_when_the_account_is_opened_and_shows_no_secret(changes: dict[str, Any]) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        open_destination(meta(**changes), {"META_TOKEN": SECRET})
+    assert refused.value.where == "destination meta_ads"
+    assert refused.value.remedy
+    assert SECRET not in str(refused.value)
+
+
+# Destinations
+
+
+def test_a_good_destination_has_no_problems() -> None:
+    assert check_destination(meta()) == []
+    assert check_destination(meta(settings={"ad_account_id": 42, "api_version": "v25.0"})) == []
+
+
+def test_unknown_and_missing_credentials_and_settings_are_each_named_with_the_nearest() -> None:
+    problems = check_destination(
+        meta(credentials={"acces_token": {"env": "T"}}, settings={"ad_acount_id": 1, "zzz": None})
+    )
+    by_path = {problem.path: problem for problem in problems}
+    assert set(by_path) == {
+        ("credentials", "acces_token"),
+        ("credentials", "access_token"),
+        ("settings", "ad_acount_id"),
+        ("settings", "zzz"),
+        ("settings", "ad_account_id"),
+    }
+    assert "did you mean `access_token`" in by_path["credentials", "acces_token"].remedy
+    assert "did you mean `ad_account_id`" in by_path["settings", "ad_acount_id"].remedy
+    assert by_path["settings", "zzz"].remedy.startswith("known are")
+    assert "{env:" in by_path["credentials", "access_token"].remedy
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_required_setting_without_a_value_is_missing(value: str | None) -> None:
+    assert only(check_destination(meta(settings={"ad_account_id": value}))).path == ("settings", "ad_account_id")
+
+
+# Syncs
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        {},
+        {"mode": "mirror", "removal": "keep"},
+        {"mode": "add"},
+        {"mode": "add", "removal": "keep"},
+        {"mapping": {"PHONE": {"column": "phone", "region": "country", "default_region": "DE"}}},
+        {"mapping": {"EXTERN_ID": "id", "COUNTRY": {"constant": "de"}, "FN": "first_name"}},
+    ],
+)
+def test_a_sync_that_the_platform_can_do_has_no_problems(good: dict[str, Any]) -> None:
+    assert check_sync(meta(), sync(**good)) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "path", "message", "remedy"),
+    [
+        ({"mode": "upsert"}, ("mode",), "cannot do mode `upsert`", "`add`, `mirror`"),
+        ({"removal": "delete_record"}, ("removal",), "cannot do removal `delete_record`", "`keep`, `remove`"),
+        ({"mode": "add", "removal": "remove"}, ("removal",), "never removes anybody", "removal: keep"),
+        ({"mapping": {"EMIAL": "email"}}, ("mapping", "EMIAL"), "no field `EMIAL`", "did you mean `EMAIL`"),
+        ({"mapping": {"email": "email"}}, ("mapping", "email"), "no field `email`", "did you mean `EMAIL`"),
+        ({"mapping": {"FN": "name"}}, ("mapping",), "no identifier", "`EMAIL`, `PHONE`, `MADID`, `EXTERN_ID`"),
+        ({"mapping": {"EMAIL": {"constant": "a@b.c"}}}, ("mapping", "EMAIL"), "identifies a person", "map a column"),
+        (
+            {"mapping": {"EMAIL": {"column": "email", "region": "country"}}},
+            ("mapping", "EMAIL", "region"),
+            "is for phone numbers",
+            "remove `region`",
+        ),
+        (
+            {"mapping": {"EMAIL": "email", "COUNTRY": {"column": "c", "default_region": "DE"}}},
+            ("mapping", "COUNTRY", "default_region"),
+            "is for phone numbers",
+            "remove `default_region`",
+        ),
+    ],
+)
+def test_what_a_platform_cannot_do_is_refused_with_what_it_can(
+    asked: dict[str, Any], path: tuple[str, ...], message: str, remedy: str
+) -> None:
+    problem = only(check_sync(meta(), sync(**asked)))
+    assert problem.path == path
+    assert message in problem.message
+    assert remedy in problem.remedy
+
+
+def test_all_problems_of_a_sync_are_told_at_once() -> None:
+    asked = sync(mode="upsert", removal="clear_fields", mapping={"EMIAL": "e", "FN": {"column": "f", "region": "r"}})
+    assert {problem.path for problem in check_sync(meta(), asked)} == {
+        ("mode",),
+        ("removal",),
+        ("mapping", "EMIAL"),
+        ("mapping", "FN", "region"),
+    }
