@@ -223,7 +223,7 @@ def test_what_was_received_is_recorded_without_the_token(lab: Lab) -> None:
     upload = recorded[1]
     assert (upload["rows"], upload["list_id"], upload["status"], upload["fault"]) == (50, lab.audience, 200, None)
     assert upload["body"]["payload"]["schema"] == "EMAIL"
-    assert len(upload["body"]["payload"]["data"]) < 10
+    assert len(upload["body"]["payload"]["data"]) == 50
     assert "secret-token" not in str(recorded)
     assert "good" not in str(recorded)
     newest = requests.get(f"{lab.url}/_simulator/meta/requests?limit=1", timeout=20).json()
@@ -231,3 +231,12 @@ def test_what_was_received_is_recorded_without_the_token(lab: Lab) -> None:
     assert requests.get(f"{lab.url}/_simulator/meta/requests?after={newest[0]['n']}", timeout=20).json() == []
     requests.delete(f"{lab.url}/_simulator/meta/requests", timeout=20).raise_for_status()
     assert lab.requests("meta") == []
+
+
+def test_bodies_of_older_requests_are_cut_so_that_memory_stays_bounded(lab: Lab) -> None:
+    for start in range(12):
+        lab.add_to_meta(*(f"e{start}-{number}" for number in range(10_000)))
+    sizes = [len(each["body"]["payload"]["data"]) for each in lab.requests("meta") if each["operation"] == "users.add"]
+    assert sizes[-1] == 10_000
+    assert sizes[0] == 6
+    assert sum(sizes) <= 100_100

@@ -14,18 +14,16 @@ from typing import Any
 
 from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListRequest
 from audience_syncs.destinations.http import Answer, HttpClient
+from audience_syncs.destinations.hubspot_contacts import Contacts, Found, Upserts, addresses_of, unsure
 from audience_syncs.destinations.hubspot_errors import (
     keep_to_limit,
     list_is_missing,
     raise_refusal,
     reading,
-    row_reason,
 )
 from audience_syncs.destinations.pacing import Pace
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.errors import (
-    AudienceSyncsError,
-    BatchRefused,
     DestinationError,
     ListMissing,
     NoAnswer,
@@ -33,16 +31,12 @@ from audience_syncs.model.errors import (
 )
 from audience_syncs.model.values import Batch, MatchedUsers, RemoteList, Verdict, VerdictKind
 
-UPSERT_SIZE = 100
-"""Contacts per upsert and per look-up (usage guidelines)."""
-
-_VERSION = "2026-09"
-_CONTACTS = f"/crm/objects/{_VERSION}/contacts"
-_LISTS = f"/crm/lists/{_VERSION}"
+_LISTS = "/crm/lists/2026-09"
 _CONTACT_TYPE = "0-1"
 _STATIC = ("MANUAL", "SNAPSHOT")
-_HOPELESS = 20
-"""Refusals without one acceptance, after which a batch is not searched for its culprit any further."""
+_NOT_LOOKED_UP = Verdict(
+    VerdictKind.RETRYABLE, "NOT_LOOKED_UP", "HubSpot did not say whether it has a contact of this address"
+)
 
 SPEC = DestinationSpec(
     platform="hubspot",
@@ -127,28 +121,28 @@ class HubSpot:
         return self._remote(_list_of(answer), created=True)
 
     def add(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
-        contacts = _Contacts(batch)
-        upserted = _Upserts(self._http, contacts)
-        for start in range(0, len(contacts.ids), UPSERT_SIZE):
-            upserted.send(contacts.ids[start : start + UPSERT_SIZE])
-        if upserted.refused_as_a_whole:
-            raise BatchRefused(upserted.last_reason, reason_code=upserted.last_code)
-        joined = self._join(list_id, upserted.record_ids)
-        return [upserted.outcome(email, joined) for email in contacts.id_by_position]
+        contacts = Contacts(batch)
+        upserts = Upserts(self._http, contacts)
+        upserts.send_all()
+        joined = self._join(list_id, upserts.record_ids)
+        return [upserts.outcome(email, joined) for email in contacts.by_position]
 
     def remove(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
-        looked_up = self._look_up(
-            [email for member in batch.members if member.remote_id is None for email in _emails(member.fields)]
-        )
-        records = [
-            [member.remote_id] if member.remote_id else [looked_up[e] for e in _emails(member.fields) if e in looked_up]
+        unknown = [member for member in batch.members if not member.remote_id]
+        found = Found(self._http, [email for member in unknown for email in addresses_of(member)])
+        known = {member.remote_id for member in batch.members if member.remote_id}
+        missing = self._leave(list_id, known | set(found.records.values()))
+        # A contact that was merged into another is missing, and its place in the list has gone over to that one.
+        merged = [member for member in batch.members if member.remote_id in missing]
+        found_again = Found(self._http, [email for member in merged for email in addresses_of(member)])
+        self._leave(list_id, set(found_again.records.values()) - known - set(found.records.values()))
+        unanswered = found.unanswered | found_again.unanswered
+        return [
+            _NOT_LOOKED_UP
+            if (not member.remote_id or member.remote_id in missing) and unanswered.intersection(addresses_of(member))
+            else ACCEPTED
             for member in batch.members
         ]
-        leaving = sorted({record for found in records for record in found})
-        if leaving:
-            # Records that do not exist or are not in the list come back as missing: they are out, as wanted.
-            self._change_members(list_id, "remove", leaving)
-        return [Verdict(VerdictKind.ACCEPTED)] * len(batch.members)
 
     def matched_users(self, list_id: str) -> MatchedUsers:
         """The size HubSpot shows for the list; its index lags behind by seconds to minutes."""
@@ -192,15 +186,17 @@ class HubSpot:
             return {}
         try:
             answer = self._change_members(list_id, "add", records)
-        except NotApplied as error:
-            return dict.fromkeys(records, Verdict(VerdictKind.RETRYABLE, error.code, error.message))
-        except NoAnswer as error:
-            return dict.fromkeys(records, Verdict(VerdictKind.UNKNOWN, error.code, error.message))
-        missing = {str(record) for record in answer.body.get("recordIdsMissing") or []}
+        except (NotApplied, NoAnswer) as error:
+            return dict.fromkeys(records, unsure(error))
+        missing = _missing_records(answer)
         gone = Verdict(VerdictKind.RETRYABLE, "CONTACT_GONE", "the contact was deleted at HubSpot meanwhile")
         return {
             record: gone if record in missing else Verdict(VerdictKind.ACCEPTED, remote_id=record) for record in records
         }
+
+    def _leave(self, list_id: str, records: Collection[str]) -> set[str]:
+        """Takes the records out of the list; those that HubSpot does not know. Who was not in the list is passed over."""
+        return _missing_records(self._change_members(list_id, "remove", sorted(records))) if records else set()
 
     def _change_members(self, list_id: str, what: str, records: Sequence[str]) -> Answer:
         answer = self._http.request(
@@ -213,133 +209,17 @@ class HubSpot:
             raise_refusal(answer, f"{what} list members")
         return answer
 
-    def _look_up(self, emails: Sequence[str]) -> dict[str, str]:
-        """Email -> record id, of the contacts that exist."""
-        unique = list(dict.fromkeys(emails))
-        found: dict[str, str] = {}
-        for start in range(0, len(unique), UPSERT_SIZE):
-            answer = self._http.request(
-                "POST",
-                f"{_CONTACTS}/batch/read",
-                operation="contacts.read",
-                json={
-                    "idProperty": "email",
-                    "properties": ["email"],
-                    "propertiesWithHistory": [],
-                    "inputs": [{"id": email} for email in unique[start : start + UPSERT_SIZE]],
-                },
-            )
-            if answer.status >= 400:
-                raise_refusal(answer, "look contacts up")
-            for contact in answer.body.get("results", []):
-                found[str(contact["properties"].get("email", "")).lower()] = str(contact["id"])
-        return found
-
-
-class _Contacts:
-    """The members of a batch as contacts: those who share an email are one contact, with the last one's properties."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.id_by_position = [_emails(member.fields)[0] for member in batch.members]
-        self.properties: dict[str, dict[str, str]] = {}
-        for email, member in zip(self.id_by_position, batch.members, strict=True):
-            merged = self.properties.setdefault(email, {})
-            for name, value in member.fields.items():
-                merged[name] = value if isinstance(value, str) else ";".join(value)
-        self.ids = list(self.properties)
-
-
-class _Upserts:
-    """Makes or updates contacts; knows afterwards what became of each."""
-
-    def __init__(self, http: HttpClient, contacts: _Contacts) -> None:
-        self._http = http
-        self._contacts = contacts
-        self._records: dict[str, str] = {}
-        self._verdicts: dict[str, Verdict] = {}
-        self._refusals = 0
-        self.last_code, self.last_reason = "REFUSED", "refused"
-
-    @property
-    def record_ids(self) -> list[str]:
-        return list(dict.fromkeys(self._records.values()))
-
-    @property
-    def refused_as_a_whole(self) -> bool:
-        """Nothing was accepted, and there is more than one contact to look for the culprit among."""
-        return not self._records and self._refusals > _HOPELESS
-
-    def outcome(self, email: str, joined: Mapping[str, Verdict]) -> Verdict:
-        record = self._records.get(email)
-        return self._verdicts[email] if record is None else joined[record]
-
-    def send(self, emails: Sequence[str]) -> None:
-        """One call; where HubSpot refuses it as a whole for one contact, halves of it, until the contact is alone."""
-        if not emails:
-            return
-        inputs = [
-            {
-                "id": email,
-                "idProperty": "email",
-                # With an id of its own on every input, HubSpot writes the good ones and names the bad ones.
-                "objectWriteTraceId": str(number),
-                "properties": self._contacts.properties[email],
-            }
-            for number, email in enumerate(emails)
-        ]
-        try:
-            answer = self._http.request(
-                "POST", f"{_CONTACTS}/batch/upsert", operation="contacts.upsert", json={"inputs": inputs}
-            )
-            keep_to_limit(self._http.pace, answer)
-            if answer.status >= 400:
-                raise_refusal(answer, "write contacts", per_batch=True)
-        except (NotApplied, NoAnswer) as error:
-            self._give(emails, _unsure(error))
-        except BatchRefused as refused:
-            self._refusals += 1
-            self.last_code, self.last_reason = refused.reason_code, refused.reason
-            if len(emails) == 1 or (self._refusals > _HOPELESS and not self._records):
-                self._give(emails, Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason))
-                return
-            middle = len(emails) // 2
-            self.send(emails[:middle])
-            self.send(emails[middle:])
-        else:
-            self._read(answer, emails)
-
-    def _read(self, answer: Answer, emails: Sequence[str]) -> None:
-        """Results and errors name the input they belong to by its trace id."""
-        for result in answer.body.get("results") or []:
-            self._records[emails[int(result["objectWriteTraceId"])]] = str(result["id"])
-        for error in answer.body.get("errors") or []:
-            code, reason = row_reason(error)
-            for trace in (error.get("context") or {}).get("objectWriteTraceId") or []:
-                self._verdicts[emails[int(trace)]] = Verdict(VerdictKind.REJECTED, code, reason)
-        silent = Verdict(VerdictKind.UNKNOWN, "NOT_MENTIONED", "HubSpot's answer does not mention this contact")
-        for email in emails:
-            if email not in self._records:
-                self._verdicts.setdefault(email, silent)
-
-    def _give(self, emails: Sequence[str], verdict: Verdict) -> None:
-        for email in emails:
-            self._verdicts[email] = verdict
-
-
-def _unsure(error: AudienceSyncsError) -> Verdict:
-    kind = VerdictKind.RETRYABLE if isinstance(error, NotApplied) else VerdictKind.UNKNOWN
-    return Verdict(kind, error.code, error.message)
-
-
-def _emails(fields: Mapping[str, Any]) -> list[str]:
-    value = fields.get("email")
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
-
 
 def _list_of(answer: Answer) -> dict[str, Any]:
-    body = answer.body if isinstance(answer.body, dict) else {}
-    found = body.get("list", body)
-    return dict(found)
+    found = answer.body.get("list", answer.body) if isinstance(answer.body, dict) else None
+    if not isinstance(found, dict) or not found.get("listId"):
+        raise NoAnswer("hubspot lists: the answer has no list")
+    return found
+
+
+def _missing_records(answer: Answer) -> set[str]:
+    found = answer.body.get("recordIdsMissing") if isinstance(answer.body, dict) else None
+    return {str(record) for record in found} if isinstance(found, list) else set()
 
 
 def _missing(list_id: str) -> ListMissing:

@@ -1,7 +1,7 @@
 """What the simulators received: the last requests of each platform, so that a test can say what must not be sent.
 
-Bodies are kept parsed but cut: a list longer than ``ROWS_KEPT`` keeps its first rows and a note of how many followed.
-Tokens are never kept. The journal lives in memory and ends with the process.
+Bodies are kept parsed: whole for the newest requests, up to ``WHOLE_ROWS`` rows together; of older ones a list longer
+than ``ROWS_KEPT`` keeps its first rows and a note of how many followed. Tokens are never kept. The journal lives in memory and ends with the process.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from audience_syncs.simulators.platform import Call
 
 REQUESTS_KEPT = 5_000
+WHOLE_ROWS = 100_000
 ROWS_KEPT = 5
 TEXT_KEPT = 2_000
 
@@ -28,6 +29,8 @@ class Journal:
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=REQUESTS_KEPT)
+        self._whole: deque[Entry] = deque()
+        self._whole_rows = 0
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -44,9 +47,16 @@ class Journal:
                 rows=len(call.rows),
                 status=None,
                 fault=None,
-                body=shortened(call.body),
+                body=_without_token(call.body),
             )
             self._entries.append(entry)
+            self._whole.append(entry)
+            # Requests without rows count too, so that their number is bounded as well.
+            self._whole_rows += max(1, entry["rows"])
+            while self._whole_rows > WHOLE_ROWS:
+                oldest = self._whole.popleft()
+                self._whole_rows -= max(1, oldest["rows"])
+                oldest["body"] = shortened(oldest["body"])
             return entry
 
     def read(self, after: int, limit: int | None) -> list[Entry]:
@@ -58,12 +68,20 @@ class Journal:
     def clear(self) -> None:
         with self._lock:
             self._entries.clear()
+            self._whole.clear()
+            self._whole_rows = 0
+
+
+def _without_token(body: Any) -> Any:
+    if not isinstance(body, dict):
+        return body
+    return {name: value for name, value in body.items() if name != "access_token"}
 
 
 def shortened(body: Any, depth: int = 0) -> Any:
-    """The body without its token, and without most of its rows."""
+    """The body without most of its rows."""
     if isinstance(body, dict):
-        return {name: shortened(value, depth + 1) for name, value in body.items() if name != "access_token"}
+        return {name: shortened(value, depth + 1) for name, value in body.items()}
     if isinstance(body, list):
         kept = [shortened(value, depth + 1) for value in body[:ROWS_KEPT]]
         return kept if len(body) <= ROWS_KEPT or depth > 4 else [*kept, f"... and {len(body) - ROWS_KEPT} more"]
