@@ -8,7 +8,8 @@ call). One batch is ten calls of the first kind and one of the second. Leaving t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,12 +25,13 @@ from audience_syncs.destinations.hubspot_errors import (
 from audience_syncs.destinations.pacing import Pace
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.errors import (
+    DefinitionError,
     DestinationError,
     ListMissing,
     NoAnswer,
     NotApplied,
 )
-from audience_syncs.model.values import Batch, MatchedUsers, RemoteList, Verdict, VerdictKind
+from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, RemoteList, Verdict, VerdictKind
 
 _LISTS = "/crm/lists/2026-09"
 _CONTACT_TYPE = "0-1"
@@ -56,6 +58,8 @@ SPEC = DestinationSpec(
     settings={
         "portal_id": "The account's id, for links.",
         "requests_per_s": "Requests a second, until HubSpot's answers tell the account's limit; default 9.",
+        "timeout_s": "Seconds to wait for an answer. Default: 60.",
+        "attempts": "How often one request is tried. Default: 5.",
         "base_url": "Another address of the API.",
         "base_url_env": "Environment variable that holds another address of the API, when it is set.",
     },
@@ -77,14 +81,18 @@ class HubSpot:
     def __init__(self, account: Account, environ: Mapping[str, str]) -> None:
         settings = account.settings
         self._portal = str(settings.get("portal_id") or "")
-        override = environ.get(str(settings.get("base_url_env") or ""), "")
+        override = environ.get(str(settings.get("base_url_env") or ""), "").strip()
+        token = account.credentials["access_token"]
         self._http = HttpClient(
             str(settings.get("base_url") or override or "https://api.hubapi.com"),
             platform="hubspot",
-            account=self._portal or account.name,
-            headers={"Authorization": f"Bearer {account.credentials['access_token']}"},
+            # HubSpot's limits are per app and account, which is what a token stands for.
+            account=hashlib.sha256(token.encode()).hexdigest(),
+            headers={"Authorization": f"Bearer {token}"},
             # The smallest plan allows 100 requests in 10 seconds; what a larger one allows, its answers say.
-            pace=Pace(requests_per_s=float(settings.get("requests_per_s") or 9), burst=10),
+            pace=Pace(_number(account, "requests_per_s", 9, 0.1, 1_000), burst=10),
+            read_timeout_s=_number(account, "timeout_s", 60, 0.1, 600),
+            max_attempts=int(_number(account, "attempts", 5, 1, 20)),
             read=reading,
             request_id_header="x-hubspot-correlation-id",
         )
@@ -208,6 +216,18 @@ class HubSpot:
                 raise _missing(list_id)
             raise_refusal(answer, f"{what} list members")
         return answer
+
+
+def _number(account: Account, name: str, default: float, least: float, most: float) -> float:
+    value = account.settings.get(name)
+    found = default if value is None else value
+    if isinstance(found, bool | str) or not least <= found <= most:
+        raise DefinitionError(
+            f"the setting `{name}` cannot be read",
+            where=f"destination {account.name}",
+            remedy=f"write a number from {least:g} to {most:g}",
+        )
+    return found
 
 
 def _list_of(answer: Answer) -> dict[str, Any]:

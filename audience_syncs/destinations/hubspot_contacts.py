@@ -181,9 +181,9 @@ class Found:
             for email in meant if result.get("id") else ():
                 self.records[email] = str(result["id"])
         missing: set[str] = set()
-        for error in entries(answer, "errors"):
-            if error.get("category") == "OBJECT_NOT_FOUND":
-                missing.update(_meant_by_error(error, emails))
+        for problem in entries(answer, "errors"):
+            if problem.get("category") == "OBJECT_NOT_FOUND":
+                missing.update(_meant_by_error(problem, emails))
             else:
                 unattributed += 1
         doubtful = [email for email in emails if email not in self.records and email not in missing]

@@ -322,8 +322,8 @@ class Meta:
         return ListMissing(
             f"there is no audience {shown} at Meta any more, or the access token may not see it",
             where=self._where,
-            remedy="if it was deleted, give the sync another one: a `list: {name: ...}` that does not exist yet is "
-            "created, a `list: {id: ...}` must be the number of an audience of this ad account",
+            remedy="restore the token's access to it; if it was deleted, give the sync another `name`: it then fills a new "
+            "list",
         )
 
 
