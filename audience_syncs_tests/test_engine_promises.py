@@ -292,13 +292,32 @@ def test_a_batch_refused_for_one_member_delivers_the_others(bench: Bench, names_
     assert len(bench.list.calls) <= (3 if names_culprit else 30)
 
 
+@pytest.mark.parametrize("bad", [1, 5, 20, 40, 100])
+@pytest.mark.parametrize("where", ["in front", "everywhere"])
+def test_bad_members_never_spoil_good_ones_of_their_batch(bench: Bench, bad: int, where: str) -> None:
+    bench.list = PersonList(batch_size=1000)
+    bench.sql = "SELECT id, email, phone, first_name FROM people ORDER BY id::int"
+    bench.crowd(1000)
+    step = 1 if where == "in front" else 1000 // bad
+    culprits = {email_hash(f"p{n}@example.com") for n in range(1, bad * step + 1, step)}
+    bench.list.refuses = culprits
+    for _ in range(2):
+        report = bench.run()
+    assert bench.list.emails() == bench.expected() - culprits
+    assert (report.accepted, sum(count.members for count in report.rejections)) == (1000 - bad, bad)
+
+
 def test_a_platform_that_refuses_everything_is_not_asked_for_every_member(bench: Bench) -> None:
     bench.list = PersonList(batch_size=1000)
-    bench.crowd(1000)
-    bench.list.refuses = {email_hash(f"p{n}@example.com") for n in range(1, 1001)}
-    report = bench.run()
-    assert report.rejected == 1000
-    assert len(bench.list.calls) < 100
+    bench.crowd(5000)
+    bench.list.refuses = {email_hash(f"p{n}@example.com") for n in range(1, 5001)}
+    with pytest.raises(DestinationError, match="refuse everything: a value is not allowed"):
+        bench.run()
+    assert len(bench.list.calls) < 500
+    # Nobody was called rejected who was not tried alone.
+    assert len(bench.rows("SELECT 1 FROM audience_syncs.rejections")) < 100
+    bench.list.refuses = set()
+    assert bench.run(retry_rejected=True).accepted == 5000
 
 
 def test_a_retryable_member_comes_back_in_the_next_run(bench: Bench) -> None:
@@ -542,7 +561,7 @@ def test_a_revoked_token_stops_the_run_and_loses_no_state(bench: Bench) -> None:
 def test_a_platform_that_is_down_is_not_hammered(bench: Bench) -> None:
     bench.crowd(100)
     bench.list.script = lambda operation, batch: "not_applied"
-    with pytest.raises(DestinationError, match="seems to be down"):
+    with pytest.raises(DestinationError, match="seems to be down, or to refuse everything: throttled"):
         bench.run()
     assert len(bench.list.calls) == 3
 

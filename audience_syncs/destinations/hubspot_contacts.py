@@ -63,6 +63,7 @@ class Upserts:
         self._records: dict[str, str] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._refusals = 0
+        self._put_off: list[Sequence[str]] = []
         self._last_refusal = BatchRefused("refused")
 
     def send_all(self) -> None:
@@ -70,9 +71,19 @@ class Upserts:
         emails = list(self._contacts.properties)
         for start in range(0, len(emails), CALL_SIZE):
             self._send(emails[start : start + CALL_SIZE])
-        refused = all(verdict.kind is VerdictKind.REJECTED for verdict in self._verdicts.values())
-        if self._is_hopeless and refused:
+        if not self._put_off:
+            return
+        if not self._records and all(verdict.kind is VerdictKind.REJECTED for verdict in self._verdicts.values()):
             raise self._last_refusal
+        # Where something was taken after all, the fault is in single contacts, and those who were put off beside them
+        # have not had their turn.
+        put_off, self._put_off = self._put_off, []
+        last = self._last_refusal
+        for group in put_off:
+            if self._records:
+                self._send(group)
+            else:
+                self._give(group, Verdict(VerdictKind.REJECTED, last.reason_code, last.reason))
 
     @property
     def record_ids(self) -> list[str]:
@@ -113,8 +124,11 @@ class Upserts:
         except BatchRefused as refused:
             self._refusals += 1
             self._last_refusal = refused
-            if len(emails) == 1 or self._is_hopeless:
+            if len(emails) == 1:
                 self._give(emails, Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason))
+                return
+            if self._is_hopeless:
+                self._put_off.append(emails)
                 return
             middle = len(emails) // 2
             self._send(emails[:middle])

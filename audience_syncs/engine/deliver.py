@@ -10,6 +10,8 @@ many batches are in memory, and at most that many are without an answer when the
 from __future__ import annotations
 
 import hashlib
+import random
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -48,7 +50,7 @@ class _Answer:
     verdicts: list[Verdict]
     stop: DestinationError | None = None
     silent: bool = field(default=False)
-    """No member got an answer: the platform may be down."""
+    """Not one member got through: the platform may be down."""
 
 
 def deliver(
@@ -82,8 +84,10 @@ def deliver(
                         raise answer.stop
                     silent = silent + 1 if answer.silent else 0
                     if silent >= GIVE_UP_AFTER:
+                        said = answer.verdicts[0].reason
                         raise DestinationError(
-                            f"{silent} batches in a row got no answer after all retries; the platform seems to be down",
+                            f"{silent} batches in a row, not one member got through; the platform seems to be down, or to "
+                            f"refuse everything: {said}",
                             code="DESTINATION_DOWN",
                             remedy="nothing is lost: the next run settles what is open and sends the rest",
                         )
@@ -225,7 +229,7 @@ def _send(sent: _Sent) -> _Answer:
     isolation = _Isolation(sent.call, len(sent.content))
     stop: DestinationError | None = None
     try:
-        isolation.send(sent.content, range(len(sent.content)))
+        isolation.send(sent.content)
     except DestinationError as error:
         stop = error
     left = Verdict(VerdictKind.RETRYABLE, stop.code if stop else "NOT_SENT", "the run stopped before this was sent")
@@ -237,46 +241,70 @@ def _send(sent: _Sent) -> _Answer:
 class _Isolation:
     """Sends a batch; one that is refused as a whole is split until the members at fault are alone.
 
-    A platform that names the member at fault costs one more request for each, one that does not some 2 log2(n). Where
-    nothing at all is accepted after ``HOPELESS`` refusals, the fault is not in single members and the search ends.
+    A platform that names the member at fault costs one more request for each, one that does not some 2 log2(n). The
+    larger groups go first, so that the good ones are through before the bad ones are narrowed down. Where nothing at all
+    is accepted after ``SUSPICIOUS`` refusals, some members are tried alone. If none of them is accepted either, the fault
+    is not theirs, and the search ends: the others are not called rejected, but come back in the next run.
     """
 
-    HOPELESS = 40
+    SUSPICIOUS = 30
+    PROBES = 20
 
     def __init__(self, call: Callable[[Batch], Sequence[Verdict]], size: int) -> None:
         self.verdicts: list[Verdict | None] = [None] * size
         self._call = call
         self._refusals = 0
+        self._hopeless_at: float = float("inf")
         self._answered = False
 
-    def send(self, batch: Batch, positions: Sequence[int]) -> None:
-        """``positions``: where the batch's members stand in the whole."""
-        while positions:
+    def send(self, batch: Batch) -> None:
+        """Fills in ``verdicts``. What raises (access refused, list gone) leaves those open that were not answered."""
+        groups: deque[tuple[Batch, Sequence[int]]] = deque([(batch, range(len(batch)))])
+        probed = False
+        while groups:
+            if self._refusals >= self.SUSPICIOUS and not self._answered and not probed:
+                probed = True
+                # By chance, but the same every time: bad members may come at regular distances.
+                chosen = random.Random(len(batch)).sample(range(len(batch)), min(self.PROBES, len(batch)))
+                groups.extendleft((replace(batch, members=[batch.members[at]]), [at]) for at in chosen)
+                self._hopeless_at = self._refusals + len(chosen)
+            group, positions = groups.popleft()
             try:
-                verdicts = self._call(batch)
+                verdicts = self._call(group)
             except NotApplied as error:
-                return self._give(positions, Verdict(VerdictKind.RETRYABLE, error.code, error.message))
+                self._give(positions, Verdict(VerdictKind.RETRYABLE, error.code, error.message))
             except NoAnswer as error:
-                return self._give(positions, Verdict(VerdictKind.UNKNOWN, error.code, error.message))
+                self._give(positions, Verdict(VerdictKind.UNKNOWN, error.code, error.message))
             except BatchRefused as refused:
-                self._refusals += 1
-                verdict = Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason)
-                if len(positions) == 1 or (self._refusals > self.HOPELESS and not self._answered):
-                    return self._give(positions, verdict)
-                at_fault = refused.position
-                if at_fault is None or not 0 <= at_fault < len(positions):
-                    middle = len(positions) // 2
-                    self.send(replace(batch, members=batch.members[:middle]), positions[:middle])
-                    return self.send(replace(batch, members=batch.members[middle:]), positions[middle:])
-                self.verdicts[positions[at_fault]] = verdict
-                batch = replace(batch, members=[*batch.members[:at_fault], *batch.members[at_fault + 1 :]])
-                positions = [*positions[:at_fault], *positions[at_fault + 1 :]]
+                groups.extend(self._divided(group, positions, refused))
             else:
                 self._answered = True
                 for position, verdict in zip(positions, verdicts, strict=True):
                     self.verdicts[position] = verdict
-                return None
-        return None
+
+    def _divided(
+        self, group: Batch, positions: Sequence[int], refused: BatchRefused
+    ) -> list[tuple[Batch, Sequence[int]]]:
+        """The groups to be tried instead of one that was refused."""
+        self._refusals += 1
+        if len(positions) == 1:
+            self._give(positions, Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason))
+            return []
+        if self._refusals > self._hopeless_at and not self._answered:
+            self._give(positions, Verdict(VerdictKind.RETRYABLE, refused.reason_code, refused.reason))
+            return []
+        at_fault = refused.position
+        if at_fault is not None and 0 <= at_fault < len(positions):
+            self._give(
+                positions[at_fault : at_fault + 1], Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason)
+            )
+            members = [*group.members[:at_fault], *group.members[at_fault + 1 :]]
+            return [(replace(group, members=members), [*positions[:at_fault], *positions[at_fault + 1 :]])]
+        middle = len(positions) // 2
+        return [
+            (replace(group, members=group.members[:middle]), positions[:middle]),
+            (replace(group, members=group.members[middle:]), positions[middle:]),
+        ]
 
     def _give(self, positions: Sequence[int], verdict: Verdict) -> None:
         for position in positions:

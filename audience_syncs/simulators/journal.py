@@ -1,7 +1,8 @@
 """What the simulators received: the last requests of each platform, so that a test can say what must not be sent.
 
 Bodies are kept parsed: whole for the newest requests, up to ``WHOLE_ROWS`` rows together; of older ones a list longer
-than ``ROWS_KEPT`` keeps its first rows and a note of how many followed. Tokens are never kept. The journal lives in memory and ends with the process.
+than ``ROWS_KEPT`` keeps its first rows and a note of how many followed. Tokens are never kept. The journal lives in
+memory and ends with the process.
 """
 
 from __future__ import annotations
