@@ -72,10 +72,16 @@ class EmbeddedPostgres:
         return self
 
     def stop(self) -> None:
-        """Stops the server, whoever started it."""
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
+        """Stops the server, whoever started it. One that is dead already is as good as stopped."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        import psutil
+
+        try:
+            server.stop()
+        except psutil.NoSuchProcess:
+            return
 
     def url(self, database: str = "postgres") -> str:
         """SQLAlchemy's URL of a database."""
