@@ -2,6 +2,8 @@
 
 What it is made of stands in ``shop.sql``, what a passing day does to it in ``tick.sql``. All people are made up: addresses are at
 example domains or of a pattern nobody has, phone numbers from ranges set aside for fiction where there are any.
+
+A schema ``shop`` that we did not make is never touched: the address may be that of somebody's own warehouse.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ DEFAULT_USERS = 50_000
 DEFAULT_NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 """The shop's own time when it opens; it moves by ``tick`` only, so that a demo is the same every day."""
 
+MARK = "The demo shop of Audience Syncs"
+"""Comment of the schema: how we know it for ours."""
+
 Progress = Callable[[str, int, int | None], None]
 
 
 class ShopError(AudienceSyncsError):
-    """The shop is not there."""
+    """The shop is not there, cannot be made here, or is asked for what makes no sense."""
 
     code = "DEMO_SHOP"
 
@@ -62,12 +67,26 @@ def create_shop(
     now: datetime = DEFAULT_NOW,
     progress: Progress | None = None,
 ) -> ShopCounts:
-    """Makes the schema ``shop`` anew, in one transaction: it is there whole, or as it was before."""
+    """Makes the schema ``shop`` anew, in one transaction: it is there whole, or as it was before.
+
+    ``now`` is when the shop's own time begins. Raises ShopError where there is a schema ``shop`` that we did not make, for a
+    time without zone, and for numbers out of range.
+    """
+    if users < 1:
+        raise ShopError(f"a shop of {users} users cannot be made", remedy="give a number of at least 1")
+    if not 0 <= seed < 2**31:
+        raise ShopError(f"the seed {seed} is out of range", remedy="give a number from 0 to 2147483647")
+    if now.tzinfo is None:
+        raise ShopError("the shop's time has no zone", remedy="give e.g. datetime(2026, 11, 1, 12, tzinfo=UTC)")
+    _refuse_schema_of_others(engine)
     steps = list(_steps("shop.sql"))
-    values = {"seed": str(int(seed)), "users": str(int(users)), "now": f"'{now.isoformat()}'::timestamptz"}
+    moment = now.astimezone(UTC).isoformat()
+    values = {"seed": str(int(seed)), "users": str(int(users)), "now": f"'{moment}'::timestamptz", "mark": MARK}
     with engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
         connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
+        # A day is 24 hours, wherever the server is.
+        connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
         # Functions speak of tables that are made after them, and of a temporary one.
         connection.exec_driver_sql("SET LOCAL check_function_bodies = off")
         connection.exec_driver_sql("DROP SCHEMA IF EXISTS shop CASCADE")
@@ -85,7 +104,9 @@ def create_shop(
 
 
 def shop_exists(engine: sa.Engine) -> bool:
-    return sa.inspect(engine).has_table("clock", schema="shop")
+    """Whether there is a schema ``shop`` that we made; it is whole, as it was made in one transaction."""
+    with engine.connect() as connection:
+        return _schema_comment(connection) == MARK
 
 
 def shop_now(engine: sa.Engine) -> datetime:
@@ -98,22 +119,46 @@ def shop_now(engine: sa.Engine) -> datetime:
 def tick(engine: sa.Engine, *, hours: int = 24, progress: Progress | None = None) -> TickCounts:
     """Lets time pass, in one transaction: people sign up, visit, order, change email, phone, name and consent, and leave.
 
-    Raises ShopError where there is no shop.
+    Raises ShopError where there is no shop, and for less than an hour: time does not go back.
     """
+    if hours < 1:
+        raise ShopError(f"{hours} hours cannot pass", remedy="give a number of at least 1")
     if not shop_exists(engine):
         raise ShopError("there is no demo shop in this database", remedy="make it: audience-syncs demo --once")
-    moment = int(shop_now(engine).timestamp() // 3600)
-    # Each hour has purposes of its own; they stay clear of those of shop.sql.
-    values = {"hours": str(int(hours)), "moment": str(moment % 1_000_000 * 100)}
     steps = list(_steps("tick.sql"))
     counts: dict[str, int] = {}
     with engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'")
+        # Locked: of two at once, the second lives the hours after the first's.
+        began = connection.execute(sa.text("SELECT now FROM shop.clock FOR UPDATE")).scalar_one()
+        # Each hour has purposes of its own; they stay clear of those of shop.sql.
+        moment = int(began.timestamp() // 3600) % 1_000_000 * 100
+        values = {"hours": str(int(hours)), "moment": str(moment)}
         for number, (name, statement) in enumerate(steps):
             if progress is not None:
                 progress(name.replace("_", " "), number, len(steps))
             counts[name] = _execute(connection, statement, values)
     del counts["clock"]
     return TickCounts(**counts)
+
+
+def _schema_comment(connection: sa.Connection) -> str | None:
+    comment: str | None = connection.scalar(
+        sa.text("SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'shop'")
+    )
+    return comment
+
+
+def _refuse_schema_of_others(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        if _schema_comment(connection) == MARK:
+            return
+        kept = connection.scalar(sa.text("SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('shop')"))
+    if kept:
+        raise ShopError(
+            "this database has a schema `shop` that is not the demo's; making the demo shop would drop it",
+            remedy="use another database, or rename or drop the schema yourself",
+        )
 
 
 def _steps(file: str) -> Iterator[tuple[str, str]]:
