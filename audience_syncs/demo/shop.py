@@ -78,11 +78,11 @@ def create_shop(
         raise ShopError(f"the seed {seed} is out of range", remedy="give a number from 0 to 2147483647")
     if now.tzinfo is None:
         raise ShopError("the shop's time has no zone", remedy="give e.g. datetime(2026, 11, 1, 12, tzinfo=UTC)")
-    _refuse_schema_of_others(engine)
     steps = list(_steps("shop.sql"))
     moment = now.astimezone(UTC).isoformat()
     values = {"seed": str(int(seed)), "users": str(int(users)), "now": f"'{moment}'::timestamptz", "mark": MARK}
     with engine.begin() as connection:
+        _refuse_schema_of_others(connection)
         connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
         connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
         # A day is 24 hours, wherever the server is.
@@ -106,7 +106,10 @@ def create_shop(
 def shop_exists(engine: sa.Engine) -> bool:
     """Whether there is a schema ``shop`` that we made; it is whole, as it was made in one transaction."""
     with engine.connect() as connection:
-        return _schema_comment(connection) == MARK
+        comment = connection.scalar(
+            sa.text("SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'shop'")
+        )
+    return bool(comment == MARK)
 
 
 def shop_now(engine: sa.Engine) -> datetime:
@@ -142,19 +145,14 @@ def tick(engine: sa.Engine, *, hours: int = 24, progress: Progress | None = None
     return TickCounts(**counts)
 
 
-def _schema_comment(connection: sa.Connection) -> str | None:
-    comment: str | None = connection.scalar(
-        sa.text("SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'shop'")
-    )
-    return comment
-
-
-def _refuse_schema_of_others(engine: sa.Engine) -> None:
-    with engine.connect() as connection:
-        if _schema_comment(connection) == MARK:
-            return
-        kept = connection.scalar(sa.text("SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('shop')"))
-    if kept:
+def _refuse_schema_of_others(connection: sa.Connection) -> None:
+    found = connection.execute(
+        sa.text(
+            "SELECT obj_description(n.oid, 'pg_namespace'), (SELECT count(*) FROM pg_class WHERE relnamespace = n.oid) "
+            "FROM pg_namespace n WHERE nspname = 'shop'"
+        )
+    ).first()
+    if found is not None and found[0] != MARK and found[1] > 0:
         raise ShopError(
             "this database has a schema `shop` that is not the demo's; making the demo shop would drop it",
             remedy="use another database, or rename or drop the schema yourself",
