@@ -16,12 +16,12 @@ Adds and removes must be safe to repeat. They raise (``model.errors``):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from audience_syncs.model.config import Mode, Removal
-from audience_syncs.model.values import Batch, MatchedUsers, RemoteList, Verdict
+from audience_syncs.model.values import Batch, FieldValue, MatchedUsers, RemoteList, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ class DestinationSpec:
     """Platforms with fields of the customer's own (HubSpot properties): any other name is a field like this."""
     required_fields: frozenset[str] = frozenset()
     """Fields that every mapping must have."""
+    reads_members: bool = False
+    """Whether the platform tells who is in a list (``ReadsMembers``): needed to adopt a list and for an exact audit."""
     docs: str = ""
 
     def field(self, name: str) -> FieldSpec | None:
@@ -123,6 +125,58 @@ class TellsMatchedUsers(Protocol):
     """Platforms that tell how many people of the list they recognise."""
 
     def matched_users(self, list_id: str) -> MatchedUsers: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListMember:
+    """Somebody who is in a list, as the platform tells: identifiers by field, in the form in which they are sent."""
+
+    fields: Mapping[str, FieldValue]
+    remote_id: str | None = None
+
+
+@runtime_checkable
+class ReadsMembers(Protocol):
+    """Platforms that tell who is in a list; those whose ``spec.reads_members`` is true."""
+
+    def members(self, list_id: str) -> Iterator[Sequence[ListMember]]:
+        """Everybody in the list, page by page, also those whom others put there. Raises as ``add`` does."""
+        ...
+
+
+@runtime_checkable
+class WritesRecords(Protocol):
+    """Platforms that keep records of people outside of any list: modes ``upsert``, ``update`` and ``insert``."""
+
+    def records(self) -> RemoteList:
+        """What is written to, in place of a list: its name and address are shown."""
+        ...
+
+    def write(self, batch: Batch, mode: Mode) -> Sequence[Verdict]:
+        """Writes records, touching no list. One verdict per member.
+
+        ``upsert``: made or updated. ``update``: only where there is one; who has none is rejected with the reason code
+        ``NOT_FOUND``. ``insert``: only where there is none; an existing record is left as it is, and accepted.
+        """
+        ...
+
+
+@runtime_checkable
+class ClearsFields(Protocol):
+    """Platforms that can do removal ``clear_fields``."""
+
+    def clear_fields(self, list_id: str, batch: Batch, fields: Sequence[str]) -> Sequence[Verdict]:
+        """Takes the members out of the list and empties these fields of their records. Who is not there is accepted."""
+        ...
+
+
+@runtime_checkable
+class DeletesRecords(Protocol):
+    """Platforms that can do removal ``delete_record``."""
+
+    def delete_records(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
+        """Takes the members out of the list and deletes their records. Who is not there is accepted."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
