@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
 from audience_syncs.model.values import Column, Progress, Snapshot
 from audience_syncs.warehouse.connection import Warehouse, words_of
+from audience_syncs.warehouse.forgotten import is_forgotten
 from audience_syncs.warehouse.state import State, snapshot_from_row
 from audience_syncs.warehouse.tables import StateTables, snapshot_table
 
@@ -64,8 +65,12 @@ def evaluate_audience(
             f"AS {MEMBER_KEY}, q.* FROM (\n{audience.sql}\n) AS q",
             where,
         )
+        source_as_of = _source_as_of(connection, audience, where)
         tell(Progress("check the keys", 0))
         table = snapshot_table(warehouse.schema, table_name, tuple(names))
+        if connection.scalar(sa.select(sa.exists().select_from(warehouse.tables.forgotten))):
+            forgotten = is_forgotten(warehouse, audience.primary_key, table.c[MEMBER_KEY])
+            connection.execute(sa.delete(table).where(forgotten))
         members = _checked_count(connection, table, audience, where)
         dialect.analyze(connection, qualified)
         columns = _columns(connection, warehouse.schema, table_name, audience)
@@ -82,6 +87,7 @@ def evaluate_audience(
                 exited=exited,
                 columns=[asdict(column) for column in columns],
                 table_name=table_name,
+                source_as_of=source_as_of,
                 duration_s=time.monotonic() - started,
             )
             .returning(snapshots)
@@ -147,6 +153,25 @@ def _execute_user_sql(connection: sa.Connection, statement: str, where: str) -> 
             where=where,
             remedy="run the audience's SQL in your warehouse to see where it stops",
         ) from None
+
+
+def _source_as_of(connection: sa.Connection, audience: AudienceConfig, where: str) -> datetime | None:
+    """The time of the newest data, by the audience's ``freshness_sql``; a time without a zone counts as UTC."""
+    if audience.freshness_sql is None:
+        return None
+    place = f"{where}, freshness_sql"
+    rows = _execute_user_sql(connection, audience.freshness_sql.strip().rstrip(";"), place).fetchmany(2)
+    value = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, datetime.min.time())
+    if not isinstance(value, datetime):
+        found = "no time, as its table is empty" if value is None and len(rows) == 1 else "no single time"
+        raise AudienceError(
+            f"the query returns {found}: how old the audience's data is cannot be told",
+            where=place,
+            remedy="return one timestamp, e.g. SELECT max(loaded_at) FROM shop.events; or leave `freshness_sql` out",
+        )
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 def _reserve(

@@ -10,21 +10,20 @@ many batches are in memory, and at most that many are without an answer when the
 from __future__ import annotations
 
 import hashlib
-import random
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import orjson
 import sqlalchemy as sa
 
-from audience_syncs.destinations.contract import Destination
-from audience_syncs.engine.plan import ADDITIONS, REMOVALS, Plan
+from audience_syncs.engine.isolation import Call, Isolation
+from audience_syncs.engine.phases import DELIVERY_ORDER, SENDING
+from audience_syncs.engine.plan import Plan
 from audience_syncs.engine.prepare import fields_of
-from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
+from audience_syncs.model.errors import DestinationError
 from audience_syncs.model.values import Batch, Outgoing, Progress, Verdict, VerdictKind
 from audience_syncs.warehouse.connection import Warehouse
 
@@ -39,7 +38,7 @@ class _Sent:
     phase: int
     batch: int
     seqs: Sequence[int]
-    call: Callable[[Batch], Sequence[Verdict]]
+    call: Call
     content: Batch
 
 
@@ -57,26 +56,25 @@ def deliver(
     connection: sa.Connection,
     warehouse: Warehouse,
     plan: Plan,
-    destination: Destination,
-    list_id: str,
+    call_of: Callable[[int], Call],
+    concurrency: int,
     *,
     progress: Callable[[Progress], None],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
-    """Sends the plan: removals first, then additions.
+    """Sends the plan, phase by phase; ``call_of``: what delivers a batch of a phase.
 
-    That order matters: a platform that recognises one person by the old and by the new email would otherwise drop whom
-    it has just added. Every answer that arrived is booked, also when this raises: DestinationError when the platform
-    refuses our access, the list is gone, or it is down.
+    Every answer that arrived is booked, also when this raises: DestinationError when the platform refuses our access,
+    the list is gone, or it is down.
     """
     booker = _Booker(connection, warehouse, plan, clock)
-    total = sum(plan.rows.get(phase, 0) for phase in (REMOVALS, ADDITIONS))
+    total = sum(plan.rows.values())
     done = 0
-    with ThreadPoolExecutor(destination.spec.concurrency, thread_name_prefix="deliver") as threads:
-        for phase in (REMOVALS, ADDITIONS):
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="deliver") as threads:
+        for phase in DELIVERY_ORDER:
             silent = 0
             # Closed at once when this raises, so that what is under way is still booked.
-            with closing(_in_flight(booker, threads, destination, list_id, plan, phase)) as answers:
+            with closing(_in_flight(booker, threads, concurrency, call_of(phase), plan, phase)) as answers:
                 for sent, answer in answers:
                     done += len(sent.seqs)
                     progress(Progress("deliver", done, total))
@@ -96,8 +94,8 @@ def deliver(
 def _in_flight(
     booker: _Booker,
     threads: ThreadPoolExecutor,
-    destination: Destination,
-    list_id: str,
+    concurrency: int,
+    call: Call,
     plan: Plan,
     phase: int,
 ) -> Generator[tuple[_Sent, _Answer]]:
@@ -110,12 +108,12 @@ def _in_flight(
     exhausted = False
     try:
         while True:
-            while not exhausted and len(waiting) < destination.spec.concurrency:
+            while not exhausted and len(waiting) < concurrency:
                 number = next(batches, None)
                 if number is None:
                     exhausted = True
                     break
-                sent = booker.read(destination, list_id, phase, number)
+                sent = booker.read(call, phase, number)
                 booker.note_sent(sent)
                 waiting[threads.submit(_send, sent)] = sent
             if not waiting:
@@ -147,7 +145,7 @@ class _Booker:
         self._plan = plan
         self._clock = clock
 
-    def read(self, destination: Destination, list_id: str, phase: int, number: int) -> _Sent:
+    def read(self, call: Call, phase: int, number: int) -> _Sent:
         """One batch of the plan, as it was sealed."""
         plan = self._warehouse.tables.plan
         query = (
@@ -157,12 +155,11 @@ class _Booker:
             .order_by(plan.c.seq)
         )
         rows = self._connection.execute(query).all()
-        adding = phase == ADDITIONS
+        sending = phase in SENDING
         members = [
-            Outgoing(orjson.loads(payload) if adding else fields_of(identifiers), remote_id)
+            Outgoing(orjson.loads(payload) if sending else fields_of(identifiers), remote_id)
             for _, identifiers, payload, remote_id in rows
         ]
-        deliver_call = destination.add if adding else destination.remove
         content = Batch(
             members,
             number=number,
@@ -170,7 +167,7 @@ class _Booker:
             session=_session(self._plan, phase),
             total=self._plan.rows[phase],
         )
-        return _Sent(phase, number, [row.seq for row in rows], lambda batch: deliver_call(list_id, batch), content)
+        return _Sent(phase, number, [row.seq for row in rows], call, content)
 
     def note_sent(self, sent: _Sent) -> None:
         """From now on this batch may have been applied."""
@@ -226,7 +223,7 @@ def _session(plan: Plan, phase: int) -> int:
 
 def _send(sent: _Sent) -> _Answer:
     """Runs in a delivery thread: sends one batch and turns whatever comes back into verdicts."""
-    isolation = _Isolation(sent.call, len(sent.content))
+    isolation = Isolation(sent.call, len(sent.content))
     stop: DestinationError | None = None
     try:
         isolation.send(sent.content)
@@ -236,76 +233,3 @@ def _send(sent: _Sent) -> _Answer:
     verdicts = [left if verdict is None else verdict for verdict in isolation.verdicts]
     silent = all(verdict.kind in (VerdictKind.RETRYABLE, VerdictKind.UNKNOWN) for verdict in verdicts)
     return _Answer(verdicts, stop, silent and bool(verdicts))
-
-
-class _Isolation:
-    """Sends a batch; one that is refused as a whole is split until the members at fault are alone.
-
-    A platform that names the member at fault costs one more request for each, one that does not some 2 log2(n). The
-    larger groups go first, so that the good ones are through before the bad ones are narrowed down. Where nothing at all
-    is accepted after ``SUSPICIOUS`` refusals, some members are tried alone. If none of them is accepted either, the fault
-    is not theirs, and the search ends: the others are not called rejected, but come back in the next run.
-    """
-
-    SUSPICIOUS = 30
-    PROBES = 20
-
-    def __init__(self, call: Callable[[Batch], Sequence[Verdict]], size: int) -> None:
-        self.verdicts: list[Verdict | None] = [None] * size
-        self._call = call
-        self._refusals = 0
-        self._hopeless_at: float = float("inf")
-        self._answered = False
-
-    def send(self, batch: Batch) -> None:
-        """Fills in ``verdicts``. What raises (access refused, list gone) leaves those open that were not answered."""
-        groups: deque[tuple[Batch, Sequence[int]]] = deque([(batch, range(len(batch)))])
-        probed = False
-        while groups:
-            if self._refusals >= self.SUSPICIOUS and not self._answered and not probed:
-                probed = True
-                # By chance, but the same every time: bad members may come at regular distances.
-                chosen = random.Random(len(batch)).sample(range(len(batch)), min(self.PROBES, len(batch)))
-                groups.extendleft((replace(batch, members=[batch.members[at]]), [at]) for at in chosen)
-                self._hopeless_at = self._refusals + len(chosen)
-            group, positions = groups.popleft()
-            try:
-                verdicts = self._call(group)
-            except NotApplied as error:
-                self._give(positions, Verdict(VerdictKind.RETRYABLE, error.code, error.message))
-            except NoAnswer as error:
-                self._give(positions, Verdict(VerdictKind.UNKNOWN, error.code, error.message))
-            except BatchRefused as refused:
-                groups.extend(self._divided(group, positions, refused))
-            else:
-                self._answered = True
-                for position, verdict in zip(positions, verdicts, strict=True):
-                    self.verdicts[position] = verdict
-
-    def _divided(
-        self, group: Batch, positions: Sequence[int], refused: BatchRefused
-    ) -> list[tuple[Batch, Sequence[int]]]:
-        """The groups to be tried instead of one that was refused."""
-        self._refusals += 1
-        if len(positions) == 1:
-            self._give(positions, Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason))
-            return []
-        if self._refusals > self._hopeless_at and not self._answered:
-            self._give(positions, Verdict(VerdictKind.RETRYABLE, refused.reason_code, refused.reason))
-            return []
-        at_fault = refused.position
-        if at_fault is not None and 0 <= at_fault < len(positions):
-            self._give(
-                positions[at_fault : at_fault + 1], Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason)
-            )
-            members = [*group.members[:at_fault], *group.members[at_fault + 1 :]]
-            return [(replace(group, members=members), [*positions[:at_fault], *positions[at_fault + 1 :]])]
-        middle = len(positions) // 2
-        return [
-            (replace(group, members=group.members[:middle]), positions[:middle]),
-            (replace(group, members=group.members[middle:]), positions[middle:]),
-        ]
-
-    def _give(self, positions: Sequence[int], verdict: Verdict) -> None:
-        for position in positions:
-            self.verdicts[position] = verdict

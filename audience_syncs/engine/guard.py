@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
-from audience_syncs.model.config import GuardConfig
+from audience_syncs.model.config import GuardConfig, duration
 from audience_syncs.model.values import PlanCounts
 
 
@@ -15,11 +16,18 @@ class Figures:
     in_audience: int
     holding: int
     counts: PlanCounts
+    source_age: timedelta = timedelta(0)
+    """How old the data behind the audience is."""
 
 
 def objection(guard: GuardConfig, figures: Figures) -> str | None:
     """Why this plan must not be sent without a person's approval; None when it may be."""
     removed = figures.counts.removed
+    if guard.max_source_age is not None and figures.source_age > duration(guard.max_source_age):
+        return (
+            f"the audience's data is {_in_words(figures.source_age)} old; the limit is {guard.max_source_age} "
+            "(guard.max_source_age)"
+        )
     if figures.in_audience == 0 and not guard.allow_empty:
         return (
             f"the audience has 0 members; the list holds {figures.holding:,}, all of whom would be removed "
@@ -45,3 +53,8 @@ def objection(guard: GuardConfig, figures: Figures) -> str | None:
             f"limit is {guard.max_unusable_percent:g} % (guard.max_unusable_percent)"
         )
     return None
+
+
+def _in_words(age: timedelta) -> str:
+    hours = age.total_seconds() / 3600
+    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"

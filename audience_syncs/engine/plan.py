@@ -16,17 +16,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
-from audience_syncs.engine.leaving import plan_leaving
-from audience_syncs.engine.prepare import NO_IDENTIFIER, Prepared, Preparer
-from audience_syncs.model.config import Mode, Removal, SyncConfig
+from audience_syncs.engine.adopt import adopt_held
+from audience_syncs.engine.leaving import plan_lapses, plan_leaving
+from audience_syncs.engine.phases import ADDITIONS, EARLY_ADDITIONS, NOT_SENT, REMOVALS, RETRACTIONS, SENDING
+from audience_syncs.engine.prepare import NO_IDENTIFIER, Prepared, Preparer, fields_of
+from audience_syncs.model.config import Mode, ModeFamily, Removal, SyncConfig
 from audience_syncs.model.values import ChangeKind, PlanCounts, Progress, RunOptions, Snapshot
 from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.forgotten import is_forgotten
 from audience_syncs.warehouse.tables import snapshot_table
-
-NOT_SENT, REMOVALS, ADDITIONS = 0, 1, 2
-"""Phases of a plan, in the order they are delivered."""
 
 _CHUNK = 10_000
 """Rows held in memory at a time while planning."""
@@ -42,6 +43,7 @@ _PLAN_COLUMNS = (
     "fingerprint",
     "payload_digest",
     "identifiers",
+    "before",
     "payload",
     "reason_code",
     "reason",
@@ -64,69 +66,85 @@ class Plan:
     """Members the ledger held, or may have held, at the destination when this was planned."""
 
 
-def plan_changes(
-    connection: sa.Connection,
-    warehouse: Warehouse,
-    *,
-    sync_name: str,
-    sync: SyncConfig,
-    snapshot: Snapshot,
-    preparer: Preparer,
-    batch_size: int,
-    run_id: str,
-    now: datetime,
-    options: RunOptions,
-    progress: Callable[[Progress], None],
-) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a plan is made from."""
+
+    connection: sa.Connection
+    warehouse: Warehouse
+    sync_name: str
+    sync: SyncConfig
+    snapshot: Snapshot
+    preparer: Preparer
+    batch_size: int
+    run_id: str
+    now: datetime
+    progress: Callable[[Progress], None]
+
+    @property
+    def of_ledger(self) -> sa.ColumnElement[bool]:
+        return self.warehouse.tables.ledger.c.sync == self.sync_name
+
+
+def plan_changes(basis: Basis, options: RunOptions, *, adopting: bool = False) -> Plan:
     """Compares the snapshot with the ledger and writes the plan, in the connection's transaction.
 
-    The caller commits to seal it, or rolls back.
+    ``adopting``: members who are in the list already (``adopt``) are booked instead of sent. The caller commits to seal
+    the plan, or rolls back.
     """
-    warehouse.dialect.tune_for_set_work(connection)
-    plan_id = _open_plan(connection, warehouse, sync_name, run_id, snapshot.id, now)
-    stage = _stage(warehouse, snapshot, preparer)
-    writer = _PlanWriter(connection, warehouse, sync_name, plan_id, batch_size, progress)
-    for chunk in _changed(connection, warehouse, stage, sync_name, options):
-        writer.write([writer.classified(row, preparer) for row in chunk])
+    ledger = basis.warehouse.tables.ledger
+    writer = PlanWriter(basis)
+    stage = staged(basis)
+    early = options.full_resync and basis.sync.mode.family is ModeFamily.LIST
+    classify = _Classifier(basis, options, phase=EARLY_ADDITIONS if early else ADDITIONS)
+    for chunk in _changed(basis, stage, options):
+        writer.write([writer.row(*classify(row)) for row in chunk])
     writer.analyze()
-    removes = sync.mode is Mode.MIRROR and sync.removal is Removal.REMOVE
-    leaving, refreshed = plan_leaving(
-        connection,
-        warehouse,
-        stage=stage,
-        sync_name=sync_name,
-        plan_id=plan_id,
-        first_seq=writer.seq + 1,
-        batch_size=batch_size,
-        removes=removes,
-    )
-    writer.seq += leaving
-    for chunk in _of_members(connection, stage, refreshed):
-        writer.write([writer.refreshing(row, preparer) for row in chunk])
-    writer.analyze()
-    return _close_plan(connection, warehouse, sync_name, plan_id)
+    if adopting:
+        writer.additions = adopt_held(
+            basis.connection, basis.warehouse, basis.sync_name, writer.plan_id, basis.batch_size
+        )
+    left = ~sa.exists().where(stage.c.member_key == ledger.c.member_key)
+    if basis.sync.mode.family is not ModeFamily.LIST:
+        plan_lapses(
+            basis.connection,
+            basis.warehouse,
+            sync_name=basis.sync_name,
+            plan_id=writer.plan_id,
+            gone=left,
+            first_seq=writer.seq + 1,
+        )
+    else:
+        removes = basis.sync.mode is Mode.MIRROR and basis.sync.removal is not Removal.KEEP
+        forgotten = is_forgotten(basis.warehouse, basis.snapshot.primary_key, ledger.c.member_key)
+        writer.take_out(left if removes else sa.and_(left, forgotten), stage, early=early)
+    return writer.close()
 
 
-def _stage(warehouse: Warehouse, snapshot: Snapshot, preparer: Preparer) -> sa.Subquery:
-    """The audience as this sync sees it: key, the mapped columns, a fingerprint of them."""
-    table = snapshot_table(warehouse.schema, snapshot.table, tuple(preparer.columns))
+def staged(basis: Basis) -> sa.Subquery:
+    """The audience as this sync sees it: key, the mapped columns, a fingerprint of them; nobody who is forgotten."""
+    warehouse, preparer = basis.warehouse, basis.preparer
+    table = snapshot_table(warehouse.schema, basis.snapshot.table, tuple(preparer.columns))
     columns = [table.c[name] for name in preparer.columns]
-    return sa.select(
+    query = sa.select(
         table.c["_member_key"].label("member_key"),
         warehouse.dialect.fingerprint(columns, preparer.salt).label("fingerprint"),
         *(column.label(f"c{position}") for position, column in enumerate(columns)),
-    ).subquery("stage")
+    )
+    if basis.connection.scalar(sa.select(sa.exists().select_from(warehouse.tables.forgotten))):
+        query = query.where(~is_forgotten(warehouse, basis.snapshot.primary_key, table.c["_member_key"]))
+    return query.subquery("stage")
 
 
-def _changed(
-    connection: sa.Connection, warehouse: Warehouse, stage: sa.Subquery, sync_name: str, options: RunOptions
-) -> Iterator[Sequence[Sequence[Any]]]:
+def _changed(basis: Basis, stage: sa.Subquery, options: RunOptions) -> Iterator[Sequence[Sequence[Any]]]:
     """Members who are new, differ from what was last settled, or whose outcome is not known; in chunks."""
-    ledger = warehouse.tables.ledger
+    ledger = basis.warehouse.tables.ledger
     columns = [column for column in stage.c if column.name not in ("member_key", "fingerprint")]
     differs = sa.or_(ledger.c.member_key.is_(None), ledger.c.fingerprint.is_distinct_from(stage.c.fingerprint))
     if options.retry_rejected:
         differs = sa.or_(differs, ledger.c.state == "rejected")
+    if options.full_resync:
+        differs = sa.true()
     query = (
         sa.select(
             stage.c.member_key,
@@ -137,12 +155,49 @@ def _changed(
             ledger.c.accepted_at.is_not(None).label("was_accepted"),
             *columns,
         )
-        .select_from(
-            stage.outerjoin(ledger, sa.and_(ledger.c.sync == sync_name, ledger.c.member_key == stage.c.member_key))
-        )
+        .select_from(stage.outerjoin(ledger, sa.and_(basis.of_ledger, ledger.c.member_key == stage.c.member_key)))
         .where(differs)
     )
-    yield from _in_chunks(connection, query)
+    yield from in_chunks(basis.connection, query)
+
+
+class _Classifier:
+    """What a plan does with a member who is new, or whose row changed."""
+
+    def __init__(self, basis: Basis, options: RunOptions, *, phase: int) -> None:
+        self._preparer = basis.preparer
+        self._mode = basis.sync.mode
+        self._resync = options.full_resync
+        self._phase = phase
+
+    def __call__(self, row: Sequence[Any]) -> tuple[Any, ...]:
+        """The arguments of ``PlanWriter.row``."""
+        member_key, fingerprint, state, old_digest, before, was_accepted, *values = row
+        prepared = self._preparer.prepare(values)
+        if not prepared.identifiers:
+            return NOT_SENT, ChangeKind.UNUSABLE, member_key, fingerprint, prepared, before
+        accepted = state == "accepted" and old_digest is not None
+        same = accepted and old_digest.replace("-", "") == prepared.digest
+        if self._mode.family is ModeFamily.LIST:
+            same = same and set(before) <= set(prepared.identifiers)
+        else:
+            prepared = self._without_list(prepared, before)
+        # Who was inserted is never written again.
+        settled = same or (accepted and self._mode is Mode.INSERT)
+        if settled and not self._resync:
+            return NOT_SENT, ChangeKind.UNCHANGED, member_key, fingerprint, prepared, before
+        changed = ChangeKind.UPDATE if was_accepted else ChangeKind.ADD
+        kind = ChangeKind.RESEND if same else changed
+        return self._phase, kind, member_key, fingerprint, prepared, before
+
+    def _without_list(self, prepared: Prepared, before: Sequence[str] | None) -> Prepared:
+        """The ledger's identifiers are those in a list: none are added to it. Who is taken out of one is named by what
+        they have now and by what they were once added with."""
+        held = list(before or ())
+        if self._mode.family is ModeFamily.RECORDS:
+            return Prepared(prepared.payload, prepared.digest, held)
+        named = [*prepared.identifiers, *(text for text in held if text not in prepared.identifiers)]
+        return Prepared(orjson.dumps(fields_of(named)).decode(), prepared.digest, [])
 
 
 def _of_members(connection: sa.Connection, stage: sa.Subquery, members: sa.Table) -> Iterator[Sequence[Sequence[Any]]]:
@@ -151,116 +206,123 @@ def _of_members(connection: sa.Connection, stage: sa.Subquery, members: sa.Table
     query = sa.select(stage.c.member_key, sa.cast(stage.c.fingerprint, sa.Text), *columns).select_from(
         stage.join(members, members.c.member_key == stage.c.member_key)
     )
-    yield from _in_chunks(connection, query)
+    yield from in_chunks(connection, query)
 
 
-def _in_chunks(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
+def in_chunks(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
     """A server-side cursor: memory stays at one chunk whatever the size of the answer."""
     with connection.execute(query.execution_options(stream_results=True, yield_per=_CHUNK)) as result:
         yield from result.partitions()
 
 
-class _PlanWriter:
-    """Numbers, batches and copies plan rows as they are prepared."""
+class PlanWriter:
+    """Opens a plan; numbers, batches and copies its rows as they are prepared; closes it with counts and digest."""
 
-    def __init__(
-        self,
-        connection: sa.Connection,
-        warehouse: Warehouse,
-        sync_name: str,
-        plan_id: int,
-        batch_size: int,
-        progress: Callable[[Progress], None],
-    ) -> None:
-        self._connection = connection
-        self._warehouse = warehouse
-        self._sync_name = sync_name
-        self._plan_id = plan_id
-        self._batch_size = batch_size
-        self._progress = progress
-        self._additions = 0
+    def __init__(self, basis: Basis) -> None:
+        self._basis = basis
+        basis.warehouse.dialect.tune_for_set_work(basis.connection)
+        self.plan_id = _open_plan(basis)
         self.seq = 0
+        self.additions = 0
+        """Rows of the phase of additions so far."""
+        self._early_additions = 0
 
-    def classified(self, row: Sequence[Any], preparer: Preparer) -> tuple[Any, ...]:
-        """The plan row of a member who is new or whose row changed."""
-        member_key, fingerprint, state, old_digest, old_identifiers, was_accepted, *values = row
-        prepared = preparer.prepare(values)
-        if not prepared.identifiers:
-            return self._row(NOT_SENT, ChangeKind.UNUSABLE, member_key, fingerprint, prepared)
-        same = (
-            state == "accepted"
-            and old_digest is not None
-            and old_digest.replace("-", "") == prepared.digest
-            and set(old_identifiers) <= set(prepared.identifiers)
-        )
-        if same:
-            kind, phase = ChangeKind.UNCHANGED, NOT_SENT
-        else:
-            kind, phase = ChangeKind.UPDATE if was_accepted else ChangeKind.ADD, ADDITIONS
-        return self._row(phase, kind, member_key, fingerprint, prepared)
-
-    def refreshing(self, row: Sequence[Any], preparer: Preparer) -> tuple[Any, ...]:
-        """The plan row of an unchanged member who has to be sent again."""
-        member_key, fingerprint, *values = row
-        return self._row(ADDITIONS, ChangeKind.REFRESH, member_key, fingerprint, preparer.prepare(values))
-
-    def _row(
-        self, phase: int, kind: ChangeKind, member_key: str, fingerprint: str, prepared: Prepared
+    def row(
+        self,
+        phase: int,
+        kind: ChangeKind,
+        member_key: str,
+        fingerprint: str | None,
+        prepared: Prepared,
+        before: Sequence[str] | None,
     ) -> tuple[Any, ...]:
+        """The next row of the plan; ``before``: the member's identifiers in the ledger, None if not in it."""
         self.seq += 1
-        batch = 0
-        if phase == ADDITIONS:
-            batch = self._additions // self._batch_size + 1
-            self._additions += 1
-        usable = bool(prepared.identifiers)
+        usable = kind is not ChangeKind.UNUSABLE
         return (
-            self._sync_name,
-            self._plan_id,
+            self._basis.sync_name,
+            self.plan_id,
             self.seq,
             phase,
-            batch,
+            self._batch(phase),
             kind.value,
             member_key,
             fingerprint,
             prepared.digest if usable else None,
             prepared.identifiers,
-            prepared.payload if phase == ADDITIONS else None,
+            before,
+            prepared.payload if phase in SENDING else None,
             None if usable else NO_IDENTIFIER,
             None if usable else prepared.reason,
         )
 
+    def _batch(self, phase: int) -> int:
+        if phase == ADDITIONS:
+            self.additions += 1
+            return (self.additions - 1) // self._basis.batch_size + 1
+        if phase == EARLY_ADDITIONS:
+            self._early_additions += 1
+            return (self._early_additions - 1) // self._basis.batch_size + 1
+        return 0
+
     def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        self._warehouse.dialect.copy_rows(self._connection, self._warehouse.tables.plan, _PLAN_COLUMNS, rows)
-        self._progress(Progress("plan", self.seq))
+        basis = self._basis
+        basis.warehouse.dialect.copy_rows(basis.connection, basis.warehouse.tables.plan, _PLAN_COLUMNS, rows)
+        basis.progress(Progress("plan", self.seq))
+
+    def take_out(self, gone: sa.ColumnElement[bool], stage: sa.Subquery, *, early: bool = False) -> None:
+        """Plans the removal of ``gone`` members of the ledger, and what follows from it for those who stay."""
+        basis = self._basis
+        # Where leaving does more than taking out of the list, retractions are sent by themselves: their members stay.
+        together = basis.sync.removal in (Removal.REMOVE, Removal.KEEP)
+        written, moved, refreshed = plan_leaving(
+            basis.connection,
+            basis.warehouse,
+            sync_name=basis.sync_name,
+            plan_id=self.plan_id,
+            gone=gone,
+            first_seq=self.seq + 1,
+            first_addition=self.additions,
+            batch_size=basis.batch_size,
+            retraction_phase=REMOVALS if together else RETRACTIONS,
+            early=early,
+        )
+        self.seq += written
+        self.additions += moved
+        for chunk in _of_members(basis.connection, stage, refreshed):
+            self.write([self._refreshing(row) for row in chunk])
+        self.analyze()
+
+    def _refreshing(self, row: Sequence[Any]) -> tuple[Any, ...]:
+        member_key, fingerprint, *values = row
+        prepared = self._basis.preparer.prepare(values)
+        return self.row(ADDITIONS, ChangeKind.REFRESH, member_key, fingerprint, prepared, prepared.identifiers)
 
     def analyze(self) -> None:
         """The planner must know the size of what was just written, or it joins a million rows one by one."""
-        dialect = self._warehouse.dialect
-        dialect.analyze(self._connection, dialect.partition_name(self._warehouse.tables.plan, self._sync_name))
+        basis, dialect = self._basis, self._basis.warehouse.dialect
+        dialect.analyze(basis.connection, dialect.partition_name(basis.warehouse.tables.plan, basis.sync_name))
+
+    def close(self) -> Plan:
+        """Counts the plan and gives it its digest."""
+        return _close_plan(self._basis.connection, self._basis.warehouse, self._basis.sync_name, self.plan_id)
 
 
-def _open_plan(
-    connection: sa.Connection,
-    warehouse: Warehouse,
-    sync_name: str,
-    run_id: str,
-    snapshot_id: int,
-    now: datetime,
-) -> int:
-    plans = warehouse.tables.plans
+def _open_plan(basis: Basis) -> int:
+    plans = basis.warehouse.tables.plans
     row = sa.insert(plans).values(
-        sync=sync_name,
-        run_id=run_id,
-        snapshot_id=snapshot_id,
+        sync=basis.sync_name,
+        run_id=basis.run_id,
+        snapshot_id=basis.snapshot.id,
         status="sealed",
         digest="",
-        sealed_at=now,
+        sealed_at=basis.now,
         added=0,
         updated=0,
         removed=0,
         unusable=0,
     )
-    return int(connection.execute(row.returning(plans.c.id)).scalar_one())
+    return int(basis.connection.execute(row.returning(plans.c.id)).scalar_one())
 
 
 def _close_plan(connection: sa.Connection, warehouse: Warehouse, sync_name: str, plan_id: int) -> Plan:
@@ -280,6 +342,8 @@ def _close_plan(connection: sa.Connection, warehouse: Warehouse, sync_name: str,
         removed=kinds.get(ChangeKind.REMOVE, 0),
         unusable=kinds.get(ChangeKind.UNUSABLE, 0),
         unchanged=kinds.get(ChangeKind.UNCHANGED, 0),
+        resent=kinds.get(ChangeKind.RESEND, 0) + kinds.get(ChangeKind.REFRESH, 0),
+        adopted=kinds.get(ChangeKind.ADOPT, 0),
     )
     content = connection.scalar(
         sa.select(

@@ -17,7 +17,7 @@ import orjson
 
 from audience_syncs.destinations.contract import DestinationSpec, FieldSpec
 from audience_syncs.identifiers import Unusable, normalise, rule_version
-from audience_syncs.model.config import MappedField, SyncConfig
+from audience_syncs.model.config import MappedField, ModeFamily, SyncConfig
 from audience_syncs.model.errors import AudienceError, DefinitionError
 from audience_syncs.model.values import FieldValue, RejectionCount
 
@@ -54,6 +54,14 @@ def fields_of(identifiers: Sequence[str]) -> dict[str, FieldValue]:
     return fields
 
 
+def prepared_from(payload: str | None, identifiers: Sequence[str]) -> Prepared:
+    """A member as they were sent once: the payload if it is still known, else only the identifiers."""
+    body = (
+        payload.encode() if payload is not None else orjson.dumps(fields_of(identifiers), option=orjson.OPT_SORT_KEYS)
+    )
+    return Prepared(body.decode(), hashlib.blake2b(body, digest_size=16).hexdigest(), list(identifiers))
+
+
 @dataclass(slots=True)
 class _Step:
     name: str
@@ -70,12 +78,13 @@ class Preparer:
     """The mapping of one sync, compiled.
 
     ``columns`` are the audience's columns it needs, in the order ``prepare`` wants their values; ``salt`` changes
-    whenever the mapping or a normalisation rule changes, so that fingerprints change with it.
+    whenever the mapping, a normalisation rule or the mode's family changes, so that fingerprints change with it.
     """
 
     def __init__(self, sync: SyncConfig, spec: DestinationSpec, available: Sequence[str], where: str) -> None:
         self.columns: list[str] = []
         self._steps: list[_Step] = []
+        self._family = sync.mode.family
         self._dropped: Counter[tuple[str, str]] = Counter()
         rules: set[str] = set()
         for name, mapped in sync.mapping.items():
@@ -84,8 +93,10 @@ class Preparer:
                 known = ", ".join(known.name for known in spec.fields)
                 raise DefinitionError(f"{spec.title} has no field {name!r}", where=where, remedy=f"it has: {known}")
             rules.add(field.rule)
-            self._steps.append(self._step(field, mapped, available, where))
-        self.salt = _salt(sync.mapping, rule_version(sorted(rules)))
+            # Who is taken out of a list is only named; nothing else about them is sent.
+            if field.identifier or self._family is not ModeFamily.OUT_OF_LIST:
+                self._steps.append(self._step(field, mapped, available, where))
+        self.salt = _salt(sync.mapping, rule_version(sorted(rules)), self._family)
 
     def _step(self, field: FieldSpec, mapped: MappedField, available: Sequence[str], where: str) -> _Step:
         return _Step(
@@ -130,7 +141,9 @@ class Preparer:
             if step.identifier:
                 identifiers.extend([f"{step.name}:{text}" for text in found])
         body = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
-        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+        # The same fields sent to another kind of place are another payload.
+        person = b"" if self._family is ModeFamily.LIST else self._family.encode()
+        digest = hashlib.blake2b(body, digest_size=16, person=person).hexdigest()
         return Prepared(body.decode(), digest, identifiers, "" if identifiers else "; ".join(reasons))
 
     def _one(self, step: _Step, value: object, region: object, reasons: list[str]) -> str | None:
@@ -163,6 +176,7 @@ class Preparer:
         )
 
 
-def _salt(mapping: Mapping[str, MappedField], rules: str) -> str:
+def _salt(mapping: Mapping[str, MappedField], rules: str, family: ModeFamily) -> str:
     plain = {name: mapped.model_dump(mode="json") for name, mapped in mapping.items()}
-    return hashlib.sha256(json.dumps([plain, rules], sort_keys=True).encode()).hexdigest()
+    where = [] if family is ModeFamily.LIST else [family.value]
+    return hashlib.sha256(json.dumps([plain, rules, *where], sort_keys=True).encode()).hexdigest()

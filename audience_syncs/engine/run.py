@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from audience_syncs.destinations.contract import Destination, DestinationSpec, ListRequest, TellsMatchedUsers
+from audience_syncs.destinations.contract import Destination, DestinationSpec, TellsMatchedUsers
 from audience_syncs.engine import records
+from audience_syncs.engine.approvals import pass_guard
+from audience_syncs.engine.calls import calls
 from audience_syncs.engine.deliver import deliver
+from audience_syncs.engine.forget import plan_forgetting
 from audience_syncs.engine.guard import Figures, objection
-from audience_syncs.engine.plan import Plan, plan_changes
+from audience_syncs.engine.lists import ListKeeper
+from audience_syncs.engine.plan import Basis, Plan, plan_changes
 from audience_syncs.engine.prepare import Preparer
 from audience_syncs.engine.settle import Settled, settle
-from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
+from audience_syncs.engine.undo import plan_undo
+from audience_syncs.model.config import AudienceConfig, Removal, SyncConfig, sync_id
 from audience_syncs.model.errors import (
     AudienceError,
     AudienceSyncsError,
-    DefinitionError,
     GuardBlocked,
+    ListMissing,
     SourceError,
     SyncLocked,
 )
@@ -57,6 +62,8 @@ class PlanPreview:
     holding: int
     counts: PlanCounts
     digest: str
+    requests: int
+    """Batches that would be sent; a batch may take more than one request."""
     blocked: str | None
     """The guard's objection, if it has one."""
     dropped_values: tuple[RejectionCount, ...]
@@ -69,16 +76,20 @@ def plan_sync(
     warehouse: Warehouse,
     *,
     options: RunOptions | None = None,
+    undo: str | None = None,
     progress: Tell | None = None,
     clock: Clock = _utc_now,
 ) -> PlanPreview:
-    """What a run of the sync would change, from the audience's latest snapshot; planned for real and rolled back."""
-    run = _Run(audience, sync, spec, warehouse, "preview", options or RunOptions(), progress, clock)
+    """What a run of the sync would change, from the audience's latest snapshot; planned for real and rolled back.
+
+    ``undo``: what undoing that run would change, instead. Of a list that is to be adopted, nothing is known yet: its
+    members count as additions.
+    """
+    run = _Run(audience, sync, spec, warehouse, "preview", options or RunOptions(), progress, clock, undo=undo)
     with warehouse.connect() as connection:
         run.prepare(connection)
         plan = run.plan(connection)
         connection.rollback()
-    figures = Figures(run.snapshot.members, plan.holding, plan.counts)
     return PlanPreview(
         sync=run.name,
         snapshot_id=run.snapshot.id,
@@ -86,7 +97,8 @@ def plan_sync(
         holding=plan.holding,
         counts=plan.counts,
         digest=plan.digest,
-        blocked=objection(sync.guard, figures),
+        requests=sum(plan.batches.values()),
+        blocked=objection(sync.guard, run.figures(plan)),
         dropped_values=run.preparer.dropped,
     )
 
@@ -110,23 +122,58 @@ def run_sync(
         SyncLocked         another run of this sync is under way
         GuardBlocked       the plan is beyond the guard's limits; nothing was sent
         AudienceError      no snapshot yet, or it lacks a mapped column
+        DefinitionError    the definition names another list than the one this sync keeps
         DestinationError   access refused, list gone, platform down
         SourceError        the warehouse failed or was lost; the next run settles what was under way
 
     Errors raised after the run was recorded carry the report as ``report``.
     """
-    run = _Run(audience, sync, destination.spec, warehouse, run_id, options or RunOptions(), progress, clock)
-    with warehouse.connect() as connection, _locked(connection, warehouse, run.name):
-        run.prepare(connection, record=True)
-        try:
-            return run.bring_in_step(connection, destination)
-        except sa.exc.SQLAlchemyError as error:
-            failure = run.warehouse_failure(error)
-            run.record_failure(connection, failure, destination)
-            raise failure from None
-        except BaseException as error:
-            run.record_failure(connection, error, destination)
-            raise
+    options = options or RunOptions()
+    if options.new_list:
+        options = replace(options, full_resync=True)
+    run = _Run(audience, sync, destination.spec, warehouse, run_id, options, progress, clock)
+    return run.go(destination)
+
+
+def undo_run(
+    audience: AudienceConfig,
+    sync: SyncConfig,
+    destination: Destination,
+    warehouse: Warehouse,
+    *,
+    undo: str,
+    run_id: str,
+    options: RunOptions | None = None,
+    progress: Tell | None = None,
+    clock: Clock = _utc_now,
+) -> SyncReport:
+    """Takes back what the destination accepted in the run ``undo`` (see ``engine.undo``); a run like any other.
+
+    Who is taken out again is only taken out of the list, whatever the sync's removal: a record may be older than the
+    run. Raises what ``run_sync`` raises, and DefinitionError where the run cannot be undone.
+    """
+    run = _Run(audience, sync, destination.spec, warehouse, run_id, options or RunOptions(), progress, clock, undo=undo)
+    run.removal = Removal.REMOVE
+    return run.go(destination)
+
+
+def forget_in_sync(
+    audience: AudienceConfig,
+    sync: SyncConfig,
+    destination: Destination,
+    warehouse: Warehouse,
+    *,
+    run_id: str,
+    progress: Tell | None = None,
+    clock: Clock = _utc_now,
+) -> SyncReport:
+    """Takes the people whose forgetting was requested (``warehouse.forgotten``) out of this sync's list, and changes
+    nothing else. Not subject to the guard. Raises what ``run_sync`` raises."""
+    run = _Run(audience, sync, destination.spec, warehouse, run_id, RunOptions(), progress, clock)
+    run.forgetting = True
+    if sync.removal is Removal.KEEP:
+        run.removal = Removal.REMOVE
+    return run.go(destination)
 
 
 @contextmanager
@@ -168,6 +215,8 @@ class _Run:
         options: RunOptions,
         progress: Tell | None,
         clock: Clock,
+        *,
+        undo: str | None = None,
     ) -> None:
         self.audience = audience
         self.sync = sync
@@ -177,6 +226,11 @@ class _Run:
         self.options = options
         self.tell: Tell = progress or (lambda _: None)
         self.clock = clock
+        self.undo = undo
+        """The run to be undone, instead of bringing the list in step."""
+        self.forgetting = False
+        """Only take forgotten people out."""
+        self.removal = sync.removal
         self.name = sync_id(audience, sync)
         self.where = f"sync {self.name}"
         self.started_at = clock()
@@ -184,8 +238,23 @@ class _Run:
         self.recovered = 0
         self.current: Plan | None = None
         self.settled = Settled()
+        self._is_settled = False
         self.list: RemoteList | None = None
         self.matched: MatchedUsers | None = None
+
+    def go(self, destination: Destination) -> SyncReport:
+        """The whole run, under the sync's lock, with its record."""
+        with self.warehouse.connect() as connection, _locked(connection, self.warehouse, self.name):
+            self.prepare(connection, record=True)
+            try:
+                return self._bring_in_step(connection, destination)
+            except sa.exc.SQLAlchemyError as error:
+                failure = self._warehouse_failure(error)
+                self._record_failure(connection, failure, destination)
+                raise failure from None
+            except BaseException as error:
+                self._record_failure(connection, error, destination)
+                raise
 
     def prepare(self, connection: sa.Connection, *, record: bool = False) -> None:
         """State tables, the sync's partitions, the snapshot to deliver, the compiled mapping."""
@@ -215,21 +284,31 @@ class _Run:
             )
         return snapshot
 
-    def bring_in_step(self, connection: sa.Connection, destination: Destination) -> SyncReport:
+    def _bring_in_step(self, connection: sa.Connection, destination: Destination) -> SyncReport:
         """Recover, plan, guard, deliver and book, settle, report."""
         self.recovered = self._recover(connection)
-        known = self._known_list(connection)
-        self.current = plan = self.plan(connection)
-        self._guard(connection, plan)
+        keeper = ListKeeper(connection, self.warehouse, self.audience, self.sync)
+        self.list = keeper.known
+        adopting = False
+        if self.options.new_list:
+            keeper.give_up_missing(destination)
+        else:
+            keeper.refuse_another()
+            if self.sync.adopt and self.undo is None and not self.forgetting:
+                adopting = keeper.adopt(destination, self.clock())
+        self.current = plan = self.plan(connection, adopting=adopting)
+        if not self.forgetting:
+            self._guard(connection, plan)
         connection.commit()  # sealed: from here on the plan outlives us
         try:
-            self._deliver(connection, destination, plan, known)
+            self._deliver(connection, destination, plan, keeper)
+            self._settle_now(connection, plan)
+            self._read_matched(connection, destination)
+        except ListMissing as missing:
+            raise keeper.with_way_out(missing) from None
         finally:
             # Also after an error: what was answered is settled now, not only by the next run.
-            if not lost(connection):
-                self.tell(Progress("settle", 0))
-                self._settle(connection, plan)
-        self._read_matched(connection, destination)
+            self._settle_now(connection, plan)
         report = self.report(connection, destination)
         records.close_run(connection, self.warehouse, self._record(), report)
         return report
@@ -245,11 +324,11 @@ class _Run:
         records.mark_interrupted(connection, self.warehouse, self.name, self._record(), self.clock())
         return recovered
 
-    def plan(self, connection: sa.Connection) -> Plan:
+    def plan(self, connection: sa.Connection, *, adopting: bool = False) -> Plan:
         self.tell(Progress("plan", 0))
-        return plan_changes(
-            connection,
-            self.warehouse,
+        basis = Basis(
+            connection=connection,
+            warehouse=self.warehouse,
             sync_name=self.name,
             sync=self.sync,
             snapshot=self.snapshot,
@@ -257,76 +336,57 @@ class _Run:
             batch_size=self.spec.batch_size,
             run_id=self.run_id,
             now=self.clock(),
-            options=self.options,
             progress=self.tell,
         )
+        if self.forgetting:
+            return plan_forgetting(basis)
+        if self.undo is not None:
+            return plan_undo(basis, self.undo)
+        return plan_changes(basis, self.options, adopting=adopting)
+
+    def figures(self, plan: Plan) -> Figures:
+        """What the guard looks at."""
+        data_of = self.snapshot.source_as_of or self.snapshot.evaluated_at
+        return Figures(self.snapshot.members, plan.holding, plan.counts, self.clock() - data_of)
 
     def _guard(self, connection: sa.Connection, plan: Plan) -> None:
-        reason = objection(self.sync.guard, Figures(self.snapshot.members, plan.holding, plan.counts))
-        approved = self.options.approve
-        if approved is not None and approved != plan.digest:
-            changed = (
-                f"the plan is now {plan.digest}, not the approved {approved}: the audience or the list changed since"
-            )
-            reason = f"{changed}; {reason}" if reason else None
-        if reason is None or approved == plan.digest:
-            return
-        connection.rollback()
-        raise GuardBlocked(
-            f"nothing was sent: {reason}. Planned: {plan.counts.added:,} to add, {plan.counts.updated:,} to update, "
-            f"{plan.counts.removed:,} to remove",
-            digest=plan.digest,
-            where=self.where,
-            remedy=f"check the audience's query; if this is what you want, approve exactly this plan: run config "
-            f"`approve: {plan.digest}`, or audience-syncs run {self.name} --approve {plan.digest}",
+        pass_guard(
+            connection,
+            self.warehouse,
+            plan,
+            self.sync,
+            self.figures(plan),
+            self.options,
+            run_id=self.run_id,
+            now=self.clock(),
+            undoing=self.undo,
         )
 
-    def _known_list(self, connection: sa.Connection) -> RemoteList | None:
-        """The list this sync has kept so far.
-
-        The ledger tells of that one list: a definition that now names another would leave people in the old one for
-        ever, and is refused.
-        """
-        known = records.known_list(connection, self.warehouse, self.name)
-        connection.commit()
-        if known is None:
-            return None
-        self.list = known.list
-        if known.wanted == self._wanted_list() or known.list.id == self.sync.list.id:
-            return known.list
-        raise DefinitionError(
-            f"this sync keeps the list {known.wanted!r} (id {known.list.id}); its definition now names "
-            f"{self._wanted_list()!r}",
-            where=self.where,
-            code="LIST_CHANGED",
-            remedy=f'to rename the list, rename it there and write `list: {{id: "{known.list.id}"}}`; to fill '
-            "another list, give the sync another `name`",
-        )
-
-    def _deliver(
-        self, connection: sa.Connection, destination: Destination, plan: Plan, known: RemoteList | None
-    ) -> None:
-        if not plan.batches and known is not None:
+    def _deliver(self, connection: sa.Connection, destination: Destination, plan: Plan, keeper: ListKeeper) -> None:
+        if not plan.batches and keeper.known is not None:
             return
         self.tell(Progress("find the list", 0))
-        wanted = ListRequest(
-            name=self.sync.list.name or self.audience.label,
-            id=known.id if known is not None else self.sync.list.id,
-            description=self.sync.list.description or self.audience.description,
+        self.list = keeper.find(destination, self.clock())
+        deliver(
+            connection,
+            self.warehouse,
+            plan,
+            calls(destination, self.list.id, self.sync, self.removal),
+            self.spec.concurrency,
+            progress=self.tell,
+            clock=self.clock,
         )
-        self.list = destination.ensure_list(wanted)
-        records.keep_list(connection, self.warehouse, self.name, self._wanted_list(), self.list, self.clock())
-        deliver(connection, self.warehouse, plan, destination, self.list.id, progress=self.tell, clock=self.clock)
 
-    def _wanted_list(self) -> str:
-        return self.sync.list.id or self.sync.list.name or self.audience.label
-
-    def _settle(self, connection: sa.Connection, plan: Plan) -> None:
+    def _settle_now(self, connection: sa.Connection, plan: Plan) -> None:
+        if self._is_settled or lost(connection):
+            return
+        self.tell(Progress("settle", 0))
         connection.rollback()
         self.settled = settle(connection, self.warehouse, self.name, plan.id, self.run_id, self.clock())
+        self._is_settled = True
 
     def _read_matched(self, connection: sa.Connection, destination: Destination) -> None:
-        if self.list is None or not isinstance(destination, TellsMatchedUsers):
+        if self.list is None or not self.sync.mode.family.has_list or not isinstance(destination, TellsMatchedUsers):
             return
         self.matched = destination.matched_users(self.list.id)
         accepted = records.numbers(connection, self.warehouse, self.name, self.snapshot).accepted
@@ -368,6 +428,8 @@ class _Run:
             added=self.settled.added,
             updated=self.settled.updated,
             removed=self.settled.removed,
+            resent=self.settled.resent,
+            adopted=self.settled.adopted,
             rejected=self.settled.rejected,
             retryable=self.settled.retryable + self.settled.unsent,
             unknown=self.settled.unknown,
@@ -379,7 +441,7 @@ class _Run:
             error=error,
         )
 
-    def warehouse_failure(self, error: sa.exc.SQLAlchemyError) -> SourceError:
+    def _warehouse_failure(self, error: sa.exc.SQLAlchemyError) -> SourceError:
         """What to say of a database error; its own text may hold rows."""
         words = words_of(error) if isinstance(error, sa.exc.DBAPIError) else type(error).__name__
         return SourceError(
@@ -388,7 +450,7 @@ class _Run:
             remedy="nothing is lost: run the sync again, it settles first what was under way",
         )
 
-    def record_failure(self, connection: sa.Connection, error: BaseException, destination: Destination) -> None:
+    def _record_failure(self, connection: sa.Connection, error: BaseException, destination: Destination) -> None:
         """Writes how the run ended. Where even that fails (the database is gone), the next run marks it interrupted."""
         status = RunStatus.BLOCKED if isinstance(error, GuardBlocked) else RunStatus.FAILED
         text = str(error) if isinstance(error, AudienceSyncsError) else type(error).__name__

@@ -21,15 +21,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTableAs
 
-from audience_syncs.engine.plan import NOT_SENT
+from audience_syncs.engine.outcome import UNSENT, outcome_of
 from audience_syncs.engine.rejections import book_rejections
 from audience_syncs.model.values import ChangeKind
 from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.forgotten import note_forgotten
 
 _OUTCOME, _RETRACTED = "as_outcome", "as_retracted"
 
-_SENT_KINDS = (ChangeKind.ADD, ChangeKind.UPDATE, ChangeKind.REFRESH)
-UNSENT = "unsent"
+_SENT_KINDS = (ChangeKind.ADD, ChangeKind.UPDATE, ChangeKind.REFRESH, ChangeKind.RESEND, ChangeKind.ADOPT)
 
 HISTORY = timedelta(days=14)
 """How long the rows of settled plans and their verdicts can be looked up."""
@@ -42,6 +42,8 @@ class Settled:
     added: int = 0
     updated: int = 0
     removed: int = 0
+    resent: int = 0
+    adopted: int = 0
     rejected: int = 0
     retryable: int = 0
     unknown: int = 0
@@ -61,6 +63,7 @@ def settle(
     fold.inherit_unsent()
     fold.settle_removals()
     book_rejections(connection, warehouse, fold.outcome, sync_name, now)
+    note_forgotten(connection, warehouse, sync_name, now)
     fold.close()
     connection.commit()
     dialect = warehouse.dialect
@@ -88,7 +91,7 @@ class _Fold:
         self._plan_id = plan_id
         self._run_id = run_id
         self._now = sa.cast(sa.literal(now, sa.DateTime(timezone=True)), sa.DateTime(timezone=True))
-        self.outcome = self._make(_OUTCOME, self._outcome())
+        self.outcome = self._make(_OUTCOME, outcome_of(self._tables, sync_name, plan_id))
         self._retracted = self._make(_RETRACTED, self._retractions())
 
     def _make(self, name: str, query: sa.SelectBase) -> sa.Table:
@@ -97,47 +100,6 @@ class _Fold:
         self._connection.execute(created)
         self._dialect.analyze(self._connection, name)
         return created.table
-
-    def _outcome(self) -> sa.Select[Any]:
-        """Every plan row with its verdict: accepted, rejected, retryable, unknown, or unsent.
-
-        Rows with nothing to send have the verdict ``accepted``, except members without a usable identifier.
-        """
-        plan, batches, verdicts = self._tables.plan, self._tables.batches, self._tables.verdicts
-        verdict = sa.case(
-            (plan.c.kind == ChangeKind.UNUSABLE, "rejected"),
-            (plan.c.phase == NOT_SENT, "accepted"),
-            (batches.c.batch.is_(None), UNSENT),
-            (batches.c.booked_at.is_(None), "unknown"),
-            else_=sa.func.coalesce(verdicts.c.verdict, "accepted"),
-        )
-        return (
-            sa.select(
-                plan.c.seq,
-                plan.c.member_key,
-                plan.c.kind,
-                plan.c.phase,
-                plan.c.fingerprint,
-                plan.c.payload_digest,
-                plan.c.identifiers,
-                plan.c.inherited,
-                sa.func.coalesce(verdicts.c.remote_id, plan.c.remote_id).label("remote_id"),
-                verdict.label("verdict"),
-                sa.func.coalesce(verdicts.c.reason_code, plan.c.reason_code).label("reason_code"),
-                sa.func.coalesce(verdicts.c.reason, plan.c.reason).label("reason"),
-            )
-            .select_from(
-                plan.outerjoin(
-                    batches,
-                    sa.and_(
-                        batches.c.plan_id == plan.c.plan_id,
-                        batches.c.phase == plan.c.phase,
-                        batches.c.batch == plan.c.batch,
-                    ),
-                ).outerjoin(verdicts, sa.and_(verdicts.c.plan_id == plan.c.plan_id, verdicts.c.seq == plan.c.seq))
-            )
-            .where(plan.c.sync == self._sync_name, plan.c.plan_id == self._plan_id)
-        )
 
     def _retractions(self) -> sa.Select[Any]:
         """member_key, done, disturbed: of staying members whose old identifiers were to go."""
@@ -165,6 +127,8 @@ class _Fold:
             added=found.get((ChangeKind.ADD, "accepted"), 0),
             updated=found.get((ChangeKind.UPDATE, "accepted"), 0),
             removed=found.get((ChangeKind.REMOVE, "accepted"), 0),
+            resent=sum(found.get((kind, "accepted"), 0) for kind in (ChangeKind.RESEND, ChangeKind.REFRESH)),
+            adopted=found.get((ChangeKind.ADOPT, "accepted"), 0),
             rejected=of_verdict("rejected"),
             retryable=of_verdict("retryable"),
             unknown=of_verdict("unknown"),
@@ -178,7 +142,7 @@ class _Fold:
         # While an old identifier may still be there, the fingerprint stays empty, so that the next run comes back.
         tidy = sa.and_(accepted, sa.func.coalesce(retracted.c.done, sa.true()))
         still_there = sa.case(
-            (sa.func.coalesce(retracted.c.done, sa.true()), outcome.c.identifiers),
+            (sa.func.coalesce(retracted.c.done, accepted), outcome.c.identifiers),
             (ledger.c.identifiers.is_(None), outcome.c.identifiers),
             else_=self._dialect.union(ledger.c.identifiers, outcome.c.identifiers),
         )

@@ -6,6 +6,7 @@ Unknown keys are errors everywhere. Every field has a description: it becomes th
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -53,6 +54,25 @@ class Mode(StrEnum):
     UPDATE = "update"
     INSERT = "insert"
     REMOVE = "remove"
+
+    @property
+    def family(self) -> ModeFamily:
+        """What a member is sent to: a list, records outside of any list, or out of a list."""
+        if self in (Mode.MIRROR, Mode.ADD):
+            return ModeFamily.LIST
+        return ModeFamily.OUT_OF_LIST if self is Mode.REMOVE else ModeFamily.RECORDS
+
+
+class ModeFamily(StrEnum):
+    """Modes of one family send the same thing; changing to another family sends every member again."""
+
+    LIST = "list"
+    RECORDS = "records"
+    OUT_OF_LIST = "out_of_list"
+
+    @property
+    def has_list(self) -> bool:
+        return self is not ModeFamily.RECORDS
 
 
 class Removal(StrEnum):
@@ -133,6 +153,17 @@ class ListConfig(Config):
     )
     id: str | None = Field(default=None, min_length=1, description="Id of an existing list, instead of a name.")
     description: str = ""
+
+
+DURATION = re.compile(r"^\s*(\d+)\s*(minute|hour|day|week)s?\s*$")
+
+
+def duration(text: str) -> timedelta:
+    """A length of time as people write it: ``15 minutes``, ``6 hours``, ``2 days``. ValueError for anything else."""
+    match = DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"cannot read the duration {text!r}; write e.g. `15 minutes`, `6 hours`, `2 days`")
+    return int(match[1]) * timedelta(**{f"{match[2]}s": 1})
 
 
 class Interval(Config):
@@ -227,6 +258,12 @@ class GuardConfig(Config):
         le=100,
         description="Blocked when more than this share (and `min_drop`) of the audience has no usable identifier.",
     )
+    max_source_age: str | None = Field(
+        default=None,
+        pattern=DURATION.pattern,
+        description="Blocked when the audience's data is older: `6 hours`, `2 days`. Its age is that of the audience's "
+        "`freshness_sql`, or else of its last evaluation.",
+    )
 
 
 class SyncConfig(Config):
@@ -239,6 +276,10 @@ class SyncConfig(Config):
     list: ListConfig = Field(default_factory=ListConfig)
     mode: Mode = Mode.MIRROR
     removal: Removal = Removal.REMOVE
+    adopt: bool = Field(
+        default=False,
+        description="Take over an existing list: members of the audience who are in it already are booked, not sent again.",
+    )
     mapping: dict[str, MappedField] = Field(
         min_length=1, description="Destination field -> column, `{column: ...}` or `{constant: ...}`."
     )
@@ -282,6 +323,12 @@ class AudienceConfig(Config):
     owners: list[str] = Field(default_factory=list, description="Email addresses, or `team:name`.")
     tags: dict[str, str] = Field(default_factory=dict)
     keep_snapshots: int = Field(default=3, ge=2, description="How many evaluations to keep in the warehouse.")
+    freshness_sql: str | None = Field(
+        default=None,
+        min_length=1,
+        description="One SELECT of one value: the time of the newest data behind the audience, e.g. `SELECT "
+        "max(loaded_at) FROM shop.events`. For the guard's `max_source_age`.",
+    )
     syncs: list[SyncConfig] = Field(default_factory=list)
 
     @field_validator("sql")

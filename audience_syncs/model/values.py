@@ -100,6 +100,10 @@ class ChangeKind(StrEnum):
     """Removes identifiers a staying member no longer has (a changed email); goes before the member's update."""
     REFRESH = "refresh"
     """Sends an unchanged member again, because one who shares an identifier is removed by another identifier."""
+    RESEND = "resend"
+    """Sends an unchanged member again, because a full resync was asked for."""
+    ADOPT = "adopt"
+    """Is in the list already, which the sync takes over: booked, never sent."""
     UNCHANGED = "unchanged"
     """The row changed, what would be sent did not: booked, never sent."""
     UNUSABLE = "unusable"
@@ -110,17 +114,29 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanCounts:
-    """How many members a plan adds, updates and removes. A changed email counts once, as an update."""
+    """How many members a plan adds, updates and removes. A changed email counts once, as an update.
+
+    ``resent``: unchanged members sent again, by a full resync or because they share an identifier with a leaver.
+    ``adopted``: members who were in the list before the sync took it over.
+    """
 
     added: int = 0
     updated: int = 0
     removed: int = 0
     unusable: int = 0
     unchanged: int = 0
+    resent: int = 0
+    adopted: int = 0
 
     @property
     def sent(self) -> int:
-        return self.added + self.updated + self.removed
+        """Members of whom anything is sent."""
+        return self.added + self.updated + self.removed + self.resent
+
+    def in_words(self) -> str:
+        """``1,204 to add, 3 to update, 80 to remove``."""
+        words = f"{self.added:,} to add, {self.updated:,} to update, {self.removed:,} to remove"
+        return words + (f", {self.resent:,} to send again" if self.resent else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +193,8 @@ class SyncReport:
     added: int = 0
     updated: int = 0
     removed: int = 0
+    resent: int = 0
+    adopted: int = 0
     rejected: int = 0
     retryable: int = 0
     unknown: int = 0
@@ -225,6 +243,8 @@ class Snapshot:
     sql: str
     table: str
     """Its table in the state schema."""
+    source_as_of: datetime | None = None
+    """The time of the newest data behind it, where the audience's ``freshness_sql`` tells."""
     duration_s: float = 0.0
     preview: Sequence[Mapping[str, str]] = field(default_factory=tuple)
     """A few rows, personal columns masked; filled by the evaluation only, never stored."""
@@ -261,5 +281,11 @@ class RunOptions:
 
     approve: str | None = None
     """Digest of a plan the guard blocked: exactly this plan may be sent."""
+    approved_by: str = ""
+    """Who approves it; recorded."""
     retry_rejected: bool = False
     """Try rejected members again although nothing changed."""
+    full_resync: bool = False
+    """Send everybody again, and remove who should not be there."""
+    new_list: bool = False
+    """The list is gone at the platform: make another one and send everybody to it."""

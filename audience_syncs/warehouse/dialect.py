@@ -36,6 +36,10 @@ class Dialect(Protocol):
         """An order-free digest of all rows: a sum of per-row digests."""
         ...
 
+    def key_digest(self, key: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        """SHA-256 of a text, in hexadecimal."""
+        ...
+
     def unnest(self, identifiers: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
         """One row per identifier, in a select list."""
         ...
@@ -123,6 +127,9 @@ class PostgreSQL:
         bits = sa.cast(sa.cast(sa.literal("x").op("||")(sa.func.left(text, 15)), _Bit60()), sa.BigInteger)
         return sa.cast(sa.func.coalesce(sa.func.sum(bits), 0), sa.Text)
 
+    def key_digest(self, key: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        return sa.func.encode(sa.func.sha256(sa.func.convert_to(key, "UTF8")), "hex", type_=sa.Text)
+
     def unnest(self, identifiers: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
         return sa.func.unnest(identifiers, type_=sa.Text)
 
@@ -168,7 +175,8 @@ class PostgreSQL:
         columns: Sequence[str],
         rows: Iterable[tuple[Any, ...]],
     ) -> None:
-        statement = f"COPY {table.schema}.{table.name} ({', '.join(columns)}) FROM STDIN"
+        qualified = f"{table.schema}.{table.name}" if table.schema else table.name
+        statement = f"COPY {qualified} ({', '.join(columns)}) FROM STDIN"
         driver_connection: Any = connection.connection.driver_connection
         with driver_connection.cursor() as cursor:
             cursor.copy_expert(statement, _CopyStream(rows))

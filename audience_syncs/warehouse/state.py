@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from audience_syncs.model.errors import SourceError
 from audience_syncs.model.values import Column, MatchedUsers, RejectionCount, RunStatus, Snapshot, SyncRun
 from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.migrations import migrate
 from audience_syncs.warehouse.tables import STATE_VERSION, StateTables
 
 
@@ -25,7 +26,9 @@ class State:
             return sa.inspect(connection).has_table("state_version", schema=self._tables.schema)
 
     def prepare(self) -> None:
-        """Makes the schema and the tables where they are missing. Safe to repeat and to do at the same time twice.
+        """Makes the schema and the tables where they are missing, and brings old ones up to date.
+
+        Safe to repeat and to do at the same time twice.
 
         Raises SourceError when the tables were made by a newer version of this software, or when we may not write.
         """
@@ -36,9 +39,13 @@ class State:
             try:
                 warehouse.dialect.lock_for_transaction(connection, f"{self._tables.schema} prepare")
                 connection.execute(sa.schema.CreateSchema(self._tables.schema, if_not_exists=True))
+                found = self._version(connection)  # again: another process may have been here while we waited
                 self._tables.metadata.create_all(connection)
-                if self._version(connection) is None:
+                if found is None:
                     connection.execute(sa.insert(self._tables.state_version).values(version=STATE_VERSION))
+                elif found < STATE_VERSION:
+                    migrate(connection, self._tables.schema, found, STATE_VERSION)
+                    connection.execute(sa.update(self._tables.state_version).values(version=STATE_VERSION))
                 connection.commit()
             except sa.exc.ProgrammingError as error:
                 raise SourceError(
@@ -117,6 +124,7 @@ def snapshot_from_row(row: sa.RowMapping) -> Snapshot:
         primary_key=row["primary_key"],
         sql=row["sql"],
         table=row["table_name"],
+        source_as_of=row["source_as_of"],
         duration_s=row["duration_s"],
     )
 

@@ -11,8 +11,8 @@ from functools import cache
 
 import sqlalchemy as sa
 
-STATE_VERSION = 1
-"""Version of these tables; raised with every change of their shape, together with a migration."""
+STATE_VERSION = 2
+"""Version of these tables; raised with every change of their shape, together with a step in ``migrations``."""
 
 Identifiers = sa.ARRAY(sa.Text)
 """Identifiers as sent, each ``FIELD:value``."""
@@ -46,6 +46,7 @@ class StateTables:
             sa.Column("table_name", sa.Text, comment="its rows, in this schema; null once they were dropped"),
             sa.Column("run_id", sa.Text, nullable=False),
             sa.Column("duration_s", sa.Float, nullable=False),
+            sa.Column("source_as_of", instant, comment="the newest data behind it, by the audience's freshness_sql"),
             sa.Index("snapshots_by_audience", "audience", "id"),
         )
 
@@ -117,7 +118,12 @@ class StateTables:
             sa.Column("sync", sa.Text, nullable=False),
             sa.Column("plan_id", sa.BigInteger, nullable=False),
             sa.Column("seq", sa.BigInteger, nullable=False),
-            sa.Column("phase", sa.SmallInteger, nullable=False, comment="0 not sent, 1 removals, 2 additions"),
+            sa.Column(
+                "phase",
+                sa.SmallInteger,
+                nullable=False,
+                comment="0 not sent, 1 removals, 2 additions, 3 retractions, 4 additions before removals",
+            ),
             sa.Column("batch", sa.Integer, nullable=False, comment="from 1 within the phase"),
             sa.Column("kind", sa.Text, nullable=False),
             sa.Column("member_key", sa.Text(collation="C"), nullable=False),
@@ -125,8 +131,11 @@ class StateTables:
             sa.Column("payload_digest", Fingerprint),
             sa.Column("identifiers", Identifiers, nullable=False, comment="to be added, or to be removed"),
             sa.Column("inherited", Identifiers, comment="identifiers another member hands over by leaving"),
+            sa.Column(
+                "before", Identifiers, comment="the ledger's identifiers when this was planned; null: was not in it"
+            ),
             sa.Column("remote_id", sa.Text),
-            sa.Column("payload", sa.Text, comment="JSON of the fields to send; emptied when settled"),
+            sa.Column("payload", sa.Text, comment="JSON of the fields to send"),
             sa.Column("reason_code", sa.Text),
             sa.Column("reason", sa.Text),
             sa.Index("plan_by_batch", "plan_id", "phase", "batch"),
@@ -166,6 +175,41 @@ class StateTables:
             sa.Column("first_at", instant, nullable=False),
             sa.Column("last_at", instant, nullable=False),
             sa.Column("attempts", sa.Integer, nullable=False),
+        )
+
+        self.approvals = sa.Table(
+            "approvals",
+            self.metadata,
+            sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+            sa.Column("sync", sa.Text, nullable=False),
+            sa.Column("digest", sa.Text, nullable=False, comment="of the one plan that may be sent"),
+            sa.Column("approved_by", sa.Text, nullable=False),
+            sa.Column("approved_at", instant, nullable=False),
+            sa.Column("expires_at", instant, nullable=False),
+            sa.Column("used_at", instant, comment="when a run first sent the plan because of it"),
+            sa.Column("run_id", sa.Text, comment="that run"),
+            sa.Index("approvals_by_sync", "sync", "digest"),
+        )
+
+        self.forgotten = sa.Table(
+            "forgotten",
+            self.metadata,
+            sa.Column("primary_key", sa.Text, primary_key=True, comment="the audiences' column that holds the key"),
+            sa.Column("key_digest", sa.Text, primary_key=True, comment="SHA-256 of the key, in hexadecimal"),
+            sa.Column("requested_at", instant, nullable=False),
+            sa.Column("requested_by", sa.Text, nullable=False),
+        )
+
+        self.forgetting = sa.Table(
+            "forgetting",
+            self.metadata,
+            sa.Column("sync", sa.Text, primary_key=True),
+            sa.Column("key_digest", sa.Text, primary_key=True),
+            sa.Column("destination", sa.Text, nullable=False),
+            sa.Column("status", sa.Text, nullable=False, comment="pending, removed or not_held"),
+            sa.Column("requested_at", instant, nullable=False),
+            sa.Column("done_at", instant, comment="when the destination had acknowledged the removal"),
+            comment="evidence, per destination, that a forgotten person was removed; without identifiers",
         )
 
         self.sync_runs = sa.Table(

@@ -1,0 +1,26 @@
+"""From one version of the state tables to the next.
+
+New tables are made by ``State.prepare`` anyway; a step here changes those that exist. Steps are added, never edited:
+somebody's tables are still of the old version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+STEPS: Mapping[int, Sequence[str]] = {
+    1: (
+        "ALTER TABLE {schema}.snapshots ADD COLUMN source_as_of timestamp with time zone",
+        "ALTER TABLE {schema}.plan ADD COLUMN before text[]",
+    ),
+}
+"""Version -> the statements that lead from it to the next one."""
+
+
+def migrate(connection: sa.Connection, schema: str, version: int, wanted: int) -> None:
+    """Brings existing tables from ``version`` to ``wanted``, in the connection's transaction."""
+    for step in range(version, wanted):
+        for statement in STEPS[step]:
+            connection.exec_driver_sql(statement.format(schema=schema))
