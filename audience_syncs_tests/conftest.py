@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from audience_syncs.demo.postgres import EmbeddedPostgres
+from audience_syncs_tests.sync_bench import Bench
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +46,14 @@ def postgres_url(postgres_server: str) -> str:
 def fresh_postgres_url(postgres_server: str) -> str:
     """A fresh database for this test."""
     return create_database(postgres_server)
+
+
+@pytest.fixture
+def bench(fresh_postgres_url: str) -> Iterator[Bench]:
+    """A sync to a list in memory, in a database of its own."""
+    bench = Bench(fresh_postgres_url)
+    yield bench
+    bench.warehouse.close()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

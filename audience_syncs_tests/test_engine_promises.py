@@ -8,16 +8,13 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from audience_syncs.audiences import evaluate_audience
-from audience_syncs.engine import plan_sync, run_sync
-from audience_syncs.model.config import AudienceConfig, GuardConfig, ListConfig, SyncConfig
+from audience_syncs.engine import plan_sync
+from audience_syncs.model.config import GuardConfig, ListConfig
 from audience_syncs.model.errors import (
     AccessRefused,
     AudienceError,
@@ -26,98 +23,13 @@ from audience_syncs.model.errors import (
     GuardBlocked,
     SyncLocked,
 )
-from audience_syncs.model.values import RunOptions, RunStatus, SyncReport
-from audience_syncs.warehouse import Warehouse, open_warehouse_at
+from audience_syncs.model.values import RunStatus, SyncReport
+from audience_syncs.warehouse import open_warehouse_at
 from audience_syncs.warehouse.state import State
 from audience_syncs_tests.person_list import PersonList
+from audience_syncs_tests.sync_bench import Bench, email_hash, sync_config
 
 REPOSITORY = Path(__file__).parent.parent
-
-
-def email_hash(email: str) -> str:
-    return hashlib.sha256(email.strip().lower().encode()).hexdigest()
-
-
-def sync_config(**changes: Any) -> SyncConfig:
-    values: dict[str, Any] = {
-        "destination": "list",
-        "mapping": {"EMAIL": "email", "PHONE": "phone", "FN": "first_name"},
-        "list": {"name": "People"},
-    }
-    return SyncConfig(**(values | changes))
-
-
-class Bench:
-    """A table of people, an audience over it, a sync, a list."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.warehouse: Warehouse = open_warehouse_at(url)
-        self.list = PersonList()
-        self.sync = sync_config()
-        self.sql = "SELECT id, email, phone, first_name FROM people"
-        self.runs = 0
-        self.execute("CREATE TABLE people (id text, email text, phone text, first_name text)")
-
-    @property
-    def audience(self) -> AudienceConfig:
-        return AudienceConfig(name="people", source="shop", primary_key="id", sql=self.sql, syncs=[self.sync])
-
-    def execute(self, statement: str) -> None:
-        with self.warehouse.engine.begin() as connection:
-            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with self.warehouse.engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(sa.text(query))]
-
-    def people(self, *rows: tuple[str, str | None, str | None] | tuple[str, str | None]) -> None:
-        """Replaces everybody: (id, email[, phone])."""
-        self.execute("DELETE FROM people")
-        with self.warehouse.engine.begin() as connection:
-            for row in rows:
-                connection.execute(
-                    sa.text("INSERT INTO people VALUES (:id, :email, :phone, 'Zoë')"),
-                    {"id": row[0], "email": row[1], "phone": row[2] if len(row) > 2 else None},
-                )
-
-    def crowd(self, count: int) -> None:
-        """Replaces everybody by so many people."""
-        self.execute(
-            f"DELETE FROM people; INSERT INTO people "
-            f"SELECT g, 'p' || g || '@example.com', NULL, 'Zoë' FROM generate_series(1, {count}) g"
-        )
-
-    def run(self, **options: Any) -> SyncReport:
-        self.runs += 1
-        evaluate_audience(self.audience, self.warehouse, run_id=f"run-{self.runs}")
-        return self.run_only(**options)
-
-    def run_only(self, **options: Any) -> SyncReport:
-        return run_sync(
-            self.audience,
-            self.sync,
-            self.list,
-            self.warehouse,
-            run_id=f"run-{self.runs}",
-            options=RunOptions(**options),
-        )
-
-    def ledger(self) -> dict[str, tuple[str, list[str]]]:
-        return {
-            key: (state, identifiers)
-            for key, state, identifiers in self.rows("SELECT member_key, state, identifiers FROM audience_syncs.ledger")
-        }
-
-    def expected(self) -> set[str]:
-        return {email_hash(email) for (email,) in self.rows("SELECT email FROM people WHERE email IS NOT NULL")}
-
-
-@pytest.fixture
-def bench(fresh_postgres_url: str) -> Iterator[Bench]:
-    bench = Bench(fresh_postgres_url)
-    yield bench
-    bench.warehouse.close()
 
 
 def test_the_first_run_adds_everyone_and_the_second_sends_nothing(bench: Bench) -> None:

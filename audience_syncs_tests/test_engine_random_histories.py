@@ -20,7 +20,7 @@ from audience_syncs.model.errors import AudienceSyncsError
 from audience_syncs.model.values import Batch, RunOptions, SyncReport
 from audience_syncs.warehouse import Warehouse, open_warehouse_at
 from audience_syncs_tests.person_list import PersonList
-from audience_syncs_tests.test_engine_promises import email_hash
+from audience_syncs_tests.sync_bench import email_hash
 
 HISTORIES = 60
 """Seeds tried in every run of the suite; ``--histories N`` tries N."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.cli import demo, syncs
+from audience_syncs.cli import corrections, demo, syncs
 from audience_syncs.model.errors import AudienceSyncsError
 
 app = typer.Typer(
@@ -22,6 +22,13 @@ app.command("list")(syncs.list_)
 app.command("status")(syncs.status)
 app.command("plan")(syncs.plan)
 app.command("run")(syncs.run)
+app.command("runs")(corrections.runs)
+app.command("approve")(corrections.approve)
+app.command("retry")(corrections.retry)
+app.command("resync")(corrections.resync)
+app.command("undo")(corrections.undo)
+app.command("forget")(corrections.forget)
+app.command("audit")(corrections.audit)
 app.add_typer(demo.app, name="demo")
 
 

@@ -85,7 +85,7 @@ def status(json: Json = False) -> None:
 
 def plan(sync: SyncName, json: Json = False) -> None:
     """Show what a run would change now. Sends nothing."""
-    with _opened(sync) as (project, audience, config, warehouse, _):
+    with opened(sync) as (project, audience, config, warehouse, _):
         from audience_syncs.destinations.registry import spec_of
         from audience_syncs.engine import plan_sync
 
@@ -105,7 +105,7 @@ def plan(sync: SyncName, json: Json = False) -> None:
         typer.echo(f"{dropped.members:,} values left out: {dropped.reason}")
     if preview.blocked:
         typer.echo(f"The guard would block it: {preview.blocked}")
-        typer.echo(f"To send exactly this plan: audience-syncs run {preview.sync} --approve {preview.digest}")
+        typer.echo(f"To send exactly this plan: audience-syncs approve {preview.sync} {preview.digest}")
 
 
 def run(
@@ -116,32 +116,40 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a sync now, in this process."""
-    with _opened(sync) as (project, audience, config, warehouse, variables):
-        from audience_syncs.audiences import evaluate_audience
-        from audience_syncs.destinations.registry import open_destination
-        from audience_syncs.engine import run_sync
+    options = RunOptions(approve=approve, retry_rejected=retry_rejected)
+    with opened(sync) as (project, audience, config, warehouse, variables):
+        execute(project, audience, config, warehouse, variables, options, json=json, refresh=refresh)
 
-        run_id = str(uuid.uuid4())
-        destination = open_destination(project.destinations[config.destination], variables)
-        with progress_bar(sync_id(audience, config)) as progress:
-            if refresh:
-                evaluate_audience(audience, warehouse, run_id=run_id, progress=progress)
-            report = run_sync(
-                audience,
-                config,
-                destination,
-                warehouse,
-                run_id=run_id,
-                options=RunOptions(approve=approve, retry_rejected=retry_rejected),
-                progress=progress,
-            )
+
+def execute(
+    project: Project,
+    audience: AudienceConfig,
+    sync: SyncConfig,
+    warehouse: Warehouse,
+    variables: Mapping[str, str],
+    options: RunOptions,
+    *,
+    json: bool,
+    refresh: bool,
+) -> None:
+    """Runs a sync and prints what came of it; ``refresh``: evaluates its audience first."""
+    from audience_syncs.audiences import evaluate_audience
+    from audience_syncs.destinations.registry import open_destination
+    from audience_syncs.engine import run_sync
+
+    run_id = str(uuid.uuid4())
+    destination = open_destination(project.destinations[sync.destination], variables)
+    with progress_bar(sync_id(audience, sync)) as progress:
+        if refresh:
+            evaluate_audience(audience, warehouse, run_id=run_id, progress=progress)
+        report = run_sync(audience, sync, destination, warehouse, run_id=run_id, options=options, progress=progress)
     if json:
         print_json(report.to_json())
     else:
-        _print_report(report)
+        print_report(report)
 
 
-def _print_report(report: SyncReport) -> None:
+def print_report(report: SyncReport) -> None:
     print_table(
         f"{report.sync}: {report.status.value} in {report.duration_s:.1f} s",
         ("In audience", "Delivered", "Accepted", "Added", "Updated", "Removed", "Rejected", "Retry", "Unknown"),
@@ -195,7 +203,7 @@ def _switches(variables: Mapping[str, str]) -> dict[str, bool]:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[tuple[Project, AudienceConfig, SyncConfig, Warehouse, Mapping[str, str]]]:
+def opened(name: str) -> Iterator[tuple[Project, AudienceConfig, SyncConfig, Warehouse, Mapping[str, str]]]:
     """The sync of that name with everything a run of it needs."""
     from audience_syncs.warehouse import open_warehouse
 

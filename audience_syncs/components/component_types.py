@@ -120,7 +120,9 @@ class Audience(dg.Component):
     @classmethod
     def get_spec(cls) -> ComponentTypeSpec:
         return ComponentTypeSpec(
-            description=cls.__doc__, tags=["audience-syncs", "audience"], produces=["asset", "job", "schedule"]
+            description=cls.__doc__,
+            tags=["audience-syncs", "audience"],
+            produces=["asset", "asset_check", "job", "schedule"],
         )
 
     @classmethod
@@ -141,15 +143,16 @@ class Audience(dg.Component):
         built = build_audience(audience, source)
         assets: list[dg.AssetsDefinition] = [built.asset]
         jobs = [built.job]
+        checks: list[dg.AssetChecksDefinition] = []
         schedules: list[dg.ScheduleDefinition] = []
         for sync in audience.syncs:
             delivered = build_sync(audience, sync, source, self.project.destinations[sync.destination])
             assets.append(delivered.asset)
+            checks += delivered.checks
             jobs.append(delivered.job)
             if delivered.schedule is not None:
                 schedules.append(delivered.schedule)
-        # Asset checks (usable keys, rejection rate, audit, freshness) join here: asset_checks=[...].
-        return dg.Definitions(assets=assets, jobs=jobs, schedules=schedules)
+        return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, schedules=schedules)
 
 
 def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadContext) -> tuple[Definition, Project]:

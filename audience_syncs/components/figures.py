@@ -25,6 +25,7 @@ from audience_syncs.model.errors import (
 from audience_syncs.model.values import MatchedUsers, Progress, RejectionCount, Snapshot, SyncReport
 
 if TYPE_CHECKING:
+    from audience_syncs.engine.audit import AuditReport
     from audience_syncs.model.config import SyncConfig
 
 Metadata = dict[str, dg.MetadataValue]
@@ -101,6 +102,7 @@ def sync_metadata(report: SyncReport, sync: SyncConfig) -> Metadata:
         "added": dg.MetadataValue.int(report.added),
         "updated": dg.MetadataValue.int(report.updated),
         "removed": dg.MetadataValue.int(report.removed),
+        "resent": dg.MetadataValue.int(report.resent),
         "rejected": dg.MetadataValue.int(report.rejected),
         "retryable": dg.MetadataValue.int(report.retryable),
         "unknown": dg.MetadataValue.int(report.unknown),
@@ -124,6 +126,23 @@ def sync_metadata(report: SyncReport, sync: SyncConfig) -> Metadata:
         metadata["rejections_by_reason"] = _reasons(report.rejections)
     if report.dropped_values:
         metadata["dropped_values"] = _reasons(report.dropped_values)
+    return metadata
+
+
+def audit_metadata(report: AuditReport) -> Metadata:
+    """What an audit shows: counts, where the platform tells them."""
+    counts = {
+        "accepted": report.accepted,
+        "in_list": report.listed,
+        "missing": report.missing,
+        "others": report.others,
+    }
+    metadata: Metadata = {name: dg.MetadataValue.int(count) for name, count in counts.items() if count is not None}
+    metadata["exact"] = dg.MetadataValue.bool(report.exact)
+    if report.matched is not None:
+        metadata["matched"] = dg.MetadataValue.text(matched_text(report.matched))
+    if report.missing_keys:
+        metadata["missing_examples"] = dg.MetadataValue.text(", ".join(report.missing_keys))
     return metadata
 
 

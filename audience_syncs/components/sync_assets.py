@@ -15,6 +15,7 @@ from pydantic import Field
 
 from audience_syncs.components.audience_assets import audience_key
 from audience_syncs.components.figures import ProgressLog, reported_to_dagster, sync_metadata
+from audience_syncs.components.sync_checks import build_audit
 from audience_syncs.model.config import (
     AudienceConfig,
     Cron,
@@ -38,13 +39,32 @@ class SyncRunConfig(dg.Config):
     retry_rejected: bool = Field(
         default=False, description="Try members again that the platform rejected, although nothing about them changed."
     )
+    full_resync: bool = Field(
+        default=False,
+        description="Send everybody again, and remove who should not be there. The list is never empty in between.",
+    )
+    new_list: bool = Field(
+        default=False,
+        description="Only when the list is gone at the platform: make another one and send everybody to it.",
+    )
+
+    def options(self, run_id: str) -> RunOptions:
+        """What this asks of the engine."""
+        return RunOptions(
+            approve=self.approve,
+            approved_by=f"Dagster run {run_id}",
+            retry_rejected=self.retry_rejected,
+            full_resync=self.full_resync,
+            new_list=self.new_list,
+        )
 
 
 @dataclass(frozen=True)
 class SyncDefinitions:
-    """A sync's asset, job and schedule; a manual sync has no schedule."""
+    """A sync's asset, its checks, job and schedule; a manual sync has no schedule, one without a list no audit."""
 
     asset: dg.AssetsDefinition
+    checks: list[dg.AssetChecksDefinition]
     job: UnresolvedAssetJobDefinition
     schedule: dg.ScheduleDefinition | None
 
@@ -101,19 +121,20 @@ def build_sync(
                 open_destination(destination, os.environ),
                 warehouse,
                 run_id=context.run_id,
-                options=RunOptions(approve=config.approve, retry_rejected=config.retry_rejected),
+                options=config.options(context.run_id),
                 progress=ProgressLog(context.log.info),
             )
         return dg.MaterializeResult(metadata=sync_metadata(report, sync))
 
     job = dg.define_asset_job(
         job_name(audience.name, sync.key),
-        selection=[audience_key(audience.name), key],
+        selection=dg.AssetSelection.assets(audience_key(audience.name), key).without_checks(),
         description=f"Evaluates {audience.label}, then brings {destination.name} in step with it.",
         tags={"audience_syncs/audience": audience.name, "audience_syncs/sync": sync_id(audience, sync)},
         executor_def=dg.in_process_executor,
     )
-    return SyncDefinitions(deliver, job, _schedule(audience, sync, job))
+    checks = [build_audit(key, audience, sync, source, destination)] if sync.mode.family.has_list else []
+    return SyncDefinitions(deliver, checks, job, _schedule(audience, sync, job))
 
 
 def _schedule(

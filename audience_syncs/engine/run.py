@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -17,6 +16,7 @@ from audience_syncs.engine.deliver import deliver
 from audience_syncs.engine.forget import plan_forgetting
 from audience_syncs.engine.guard import Figures, objection
 from audience_syncs.engine.lists import ListKeeper
+from audience_syncs.engine.lock import locked
 from audience_syncs.engine.plan import Basis, Plan, plan_changes
 from audience_syncs.engine.prepare import Preparer
 from audience_syncs.engine.settle import Settled, settle
@@ -28,7 +28,6 @@ from audience_syncs.model.errors import (
     GuardBlocked,
     ListMissing,
     SourceError,
-    SyncLocked,
 )
 from audience_syncs.model.values import (
     MatchedUsers,
@@ -176,32 +175,6 @@ def forget_in_sync(
     return run.go(destination)
 
 
-@contextmanager
-def _locked(connection: sa.Connection, warehouse: Warehouse, name: str) -> Iterator[None]:
-    """One run of a sync at a time, across processes and machines. The lock dies with the connection.
-
-    It is held by the connection that also writes everything else: who loses it can book nothing any more.
-    """
-    lock = f"{warehouse.schema} sync {name}"
-    if not warehouse.dialect.try_lock(connection, lock):
-        raise SyncLocked(
-            "another run of this sync is under way",
-            where=f"sync {name}",
-            remedy="wait for it to end, or cancel it; a run whose process died frees the sync by itself",
-        )
-    connection.commit()
-    try:
-        yield
-    finally:
-        if not lost(connection):
-            try:
-                connection.rollback()
-                warehouse.dialect.unlock(connection, lock)
-                connection.commit()
-            except sa.exc.DBAPIError:
-                connection.invalidate()
-
-
 class _Run:
     """What the steps of one run share."""
 
@@ -244,7 +217,7 @@ class _Run:
 
     def go(self, destination: Destination) -> SyncReport:
         """The whole run, under the sync's lock, with its record."""
-        with self.warehouse.connect() as connection, _locked(connection, self.warehouse, self.name):
+        with self.warehouse.connect() as connection, locked(connection, self.warehouse, self.name):
             self.prepare(connection, record=True)
             try:
                 return self._bring_in_step(connection, destination)
