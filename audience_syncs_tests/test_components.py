@@ -147,7 +147,7 @@ def test_the_launchpad_explains_what_may_be_asked_of_a_run(definitions: dg.Defin
         if isinstance(asset, dg.AssetsDefinition) and dg.AssetKey(["syncs", "carts", "meta_ads"]) in asset.keys
     )
     fields = asset.op.config_schema.config_type.fields  # type: ignore[attr-defined]
-    assert set(fields) == {"approve", "retry_rejected"}
+    assert set(fields) == {"approve", "retry_rejected", "full_resync", "new_list"}
     assert "guard" in (fields["approve"].description or "")
     assert not fields["approve"].is_required
 
