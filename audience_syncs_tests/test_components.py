@@ -119,10 +119,10 @@ def test_each_sync_has_its_own_pool(definitions: dg.Definitions) -> None:
     assert len({pool for pool in pools.values() if pool}) == 3
 
 
-def test_a_syncs_job_refreshes_its_audience_first_in_one_process(definitions: dg.Definitions) -> None:
+def test_a_syncs_job_is_one_step_in_one_process(definitions: dg.Definitions) -> None:
     job = definitions.resolve_job_def("sync__carts__meta_ads")
     keys = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
-    assert keys == {"audiences/carts", "syncs/carts/meta_ads"}
+    assert keys == {"syncs/carts/meta_ads"}
     assert job.executor_def.name == "in_process"
     alone = definitions.resolve_job_def("audience__carts")
     assert {key.to_user_string() for key in alone.asset_layer.executable_asset_keys} == {"audiences/carts"}
@@ -147,7 +147,15 @@ def test_the_launchpad_explains_what_may_be_asked_of_a_run(definitions: dg.Defin
         if isinstance(asset, dg.AssetsDefinition) and dg.AssetKey(["syncs", "carts", "meta_ads"]) in asset.keys
     )
     fields = asset.op.config_schema.config_type.fields  # type: ignore[attr-defined]
-    assert set(fields) == {"approve", "retry_rejected", "full_resync", "new_list"}
+    assert set(fields) == {
+        "approve",
+        "retry_rejected",
+        "full_resync",
+        "new_list",
+        "dry_run",
+        "limit",
+        "day",
+    }
     assert "guard" in (fields["approve"].description or "")
     assert not fields["approve"].is_required
 
@@ -278,6 +286,7 @@ def test_numbers_are_numbers_so_that_dagster_plots_them() -> None:
         "added": 0,
         "updated": 0,
         "removed": 0,
+        "resent": 0,
         "rejected": 0,
         "retryable": 0,
         "unknown": 0,
@@ -432,7 +441,7 @@ def test_a_missing_secret_fails_the_run_with_the_name_of_the_variable(
     monkeypatch.delenv("SHOP_URL", raising=False)
     result = definitions.resolve_job_def("sync__carts__meta_ads").execute_in_process(raise_on_error=False)
     assert not result.success
-    failure = result.failure_data_for_node("audiences__carts")
+    failure = result.failure_data_for_node("syncs__carts__meta_ads")
     assert failure is not None
     assert failure.user_failure_data is not None
     assert "SHOP_URL" in (failure.user_failure_data.description or "")
@@ -478,14 +487,15 @@ def test_a_scheduled_run_delivers_the_audience_and_a_second_one_sends_nothing(
 ) -> None:
     job = simulated.resolve_job_def("sync__baskets__meta_ads")
     first = job.execute_in_process()
-    (made,) = first.asset_materializations_for_node("syncs__baskets__meta_ads")
+    evaluated, made = first.asset_materializations_for_node("syncs__baskets__meta_ads")
+    assert evaluated.asset_key == dg.AssetKey(["audiences", "baskets"])
     figures = {name: value.value for name, value in made.metadata.items()}
     # The third customer has no email: rejected by us, never sent.
     assert (figures["in_audience"], figures["accepted"], figures["added"], figures["rejected"]) == (3, 2, 2, 1)
     lists = requests.get(f"{simulators.url}/_simulator/meta/lists", timeout=20).json()
     assert figures["list"] in str(lists)
     second = job.execute_in_process()
-    (again,) = second.asset_materializations_for_node("syncs__baskets__meta_ads")
+    _, again = second.asset_materializations_for_node("syncs__baskets__meta_ads")
     assert (again.metadata["added"].value, again.metadata["accepted"].value) == (0, 2)
     for text in (events_text(first), events_text(second), caplog.text):
         for secret in ("ann@example", "josé@", "a-token-that-nobody-may-see"):

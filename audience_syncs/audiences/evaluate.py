@@ -6,6 +6,7 @@ crash leaves no half snapshot, and a reader sees the snapshot with its history o
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -14,19 +15,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from audience_syncs.audiences.history import book_day, book_next
+from audience_syncs.audiences.keys import MEMBER_KEY, checked_count
 from audience_syncs.audiences.preview import masked_preview
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
 from audience_syncs.model.values import Column, Progress, Snapshot
 from audience_syncs.warehouse.connection import Warehouse, words_of
 from audience_syncs.warehouse.forgotten import is_forgotten
-from audience_syncs.warehouse.state import State, snapshot_from_row
+from audience_syncs.warehouse.state import State, latest_snapshot, snapshot_from_row
 from audience_syncs.warehouse.tables import StateTables, snapshot_table
 
-MEMBER_KEY = "_member_key"
-"""The primary key as text, the first column of every snapshot."""
+KEEP_DAYS = 400
+"""Days of a partitioned audience whose rows are kept."""
 
-_EXAMPLES = 5
+_AS_OF = re.compile(r"(?<![:\w]):as_of\b")
 
 
 def evaluate_audience(
@@ -34,62 +37,77 @@ def evaluate_audience(
     warehouse: Warehouse,
     *,
     run_id: str,
+    day: str | None = None,
+    unless_since: datetime | None = None,
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Snapshot:
     """Evaluates the audience and returns its new snapshot.
 
+    ``day``: of a partitioned audience, the day to evaluate; default: the last that is over. ``unless_since``: a snapshot
+    that was made since then is returned instead of another one, so that several who need it together make it once.
+
     Raises AudienceError when the query fails, has no columns, lacks the primary key, names a column twice, or when a
     key is null, empty or used by two rows; nothing is kept then.
     """
-    where = f"audience {audience.name}"
+    where = f"audience {audience.name}" + (f", day {day}" if day else "")
     State(warehouse).prepare()
     started = time.monotonic()
-    evaluated_at = clock()
     tell = progress or (lambda _: None)
-    tell(Progress("evaluate the query", 0))
     with warehouse.connect() as connection:
         dialect = warehouse.dialect
         # Evaluations of one audience take turns; each compares itself with the one before.
         dialect.lock_for_transaction(connection, f"{warehouse.schema} audience {audience.name}")
+        evaluated_at = clock()
+        day, as_of = _moment(audience, day, evaluated_at, where)
+        if unless_since is not None:
+            found = latest_snapshot(connection, warehouse.tables, audience.name, partitioned=day is not None, day=day)
+            if found is not None and found.evaluated_at >= unless_since:
+                return replace(found, reused=True)
+        tell(Progress("evaluate the query", 0))
         dialect.tune_for_set_work(connection)
-        previous = _latest(connection, warehouse.tables, audience.name)
-        names = _column_names(connection, audience, where)
-        snapshot_id = _reserve(connection, warehouse.tables, audience, evaluated_at, run_id)
+        sql = with_as_of(audience.sql, as_of)
+        names = _column_names(connection, audience, sql, where)
+        snapshot_id = _reserve(connection, warehouse.tables, audience, sql, day, evaluated_at, run_id)
         table_name = f"snapshot_{snapshot_id}"
         qualified = f"{warehouse.schema}.{table_name}"
         quote = connection.dialect.identifier_preparer.quote_identifier
-        _execute_user_sql(
+        execute_user_sql(
             connection,
             f'CREATE TABLE {qualified} AS SELECT CAST(q.{quote(audience.primary_key)} AS text) COLLATE "C" '
-            f"AS {MEMBER_KEY}, q.* FROM (\n{audience.sql}\n) AS q",
+            f"AS {MEMBER_KEY}, q.* FROM (\n{sql}\n) AS q",
             where,
         )
-        source_as_of = _source_as_of(connection, audience, where)
+        source_as_of = _source_as_of(connection, audience, as_of, where)
         tell(Progress("check the keys", 0))
         table = snapshot_table(warehouse.schema, table_name, tuple(names))
         if connection.scalar(sa.select(sa.exists().select_from(warehouse.tables.forgotten))):
             forgotten = is_forgotten(warehouse, audience.primary_key, table.c[MEMBER_KEY])
             connection.execute(sa.delete(table).where(forgotten))
-        members = _checked_count(connection, table, audience, where)
+        members = checked_count(connection, table, audience, where)
         dialect.analyze(connection, qualified)
         columns = _columns(connection, warehouse.schema, table_name, audience)
-        tell(Progress("compare with the snapshot before", 0, members))
-        entered, exited = _book_membership(connection, warehouse, audience, table, previous, snapshot_id, evaluated_at)
-        preview = masked_preview(connection, table, columns)
         snapshots = warehouse.tables.snapshots
-        row = connection.execute(
+        connection.execute(
             sa.update(snapshots)
             .where(snapshots.c.id == snapshot_id)
             .values(
                 members=members,
-                entered=entered,
-                exited=exited,
                 columns=[asdict(column) for column in columns],
                 table_name=table_name,
                 source_as_of=source_as_of,
-                duration_s=time.monotonic() - started,
             )
+        )
+        tell(Progress("compare with the snapshot before", 0, members))
+        if day is None:
+            book_next(connection, warehouse, audience.name, snapshot_id, at=evaluated_at)
+        else:
+            book_day(connection, warehouse, audience.name, snapshot_id, end_of=_end_of(audience))
+        preview = masked_preview(connection, table, columns)
+        row = connection.execute(
+            sa.update(snapshots)
+            .where(snapshots.c.id == snapshot_id)
+            .values(duration_s=time.monotonic() - started)
             .returning(snapshots)
         ).mappings()
         snapshot = replace(snapshot_from_row(row.one()), preview=preview)
@@ -99,20 +117,42 @@ def evaluate_audience(
     return snapshot
 
 
-def _latest(connection: sa.Connection, tables: StateTables, audience: str) -> str | None:
-    snapshots = tables.snapshots
-    query = (
-        sa.select(snapshots.c.table_name)
-        .where(snapshots.c.audience == audience, snapshots.c.table_name.is_not(None))
-        .order_by(snapshots.c.id.desc())
-        .limit(1)
-    )
-    return connection.scalar(query)
+def with_as_of(sql: str, as_of: datetime) -> str:
+    """The query with its ``:as_of`` as a timestamp; a cast to a type of that name stays."""
+    return _AS_OF.sub(f"TIMESTAMPTZ '{as_of.astimezone(UTC).isoformat()}'", sql)
 
 
-def _column_names(connection: sa.Connection, audience: AudienceConfig, where: str) -> list[str]:
+def _moment(audience: AudienceConfig, day: str | None, now: datetime, where: str) -> tuple[str | None, datetime]:
+    """The day to evaluate and the moment it is as of; AudienceError for a day that cannot be."""
+    partitions = audience.partitions
+    if partitions is None:
+        if day is None:
+            return None, now
+        raise AudienceError(
+            "the audience is not partitioned: what it was on another day cannot be evaluated",
+            where=where,
+            remedy="give the audience `partitions: daily`, and use `:as_of` in its SQL",
+        )
+    chosen = day or partitions.latest(now)
+    try:
+        as_of = partitions.end_of(chosen)
+    except ValueError as error:
+        raise AudienceError(str(error), where=where, remedy="give a day such as 2026-11-23") from None
+    if as_of > now:
+        raise AudienceError(
+            f"the day {chosen} is not over", where=where, remedy=f"the latest is {partitions.latest(now)}"
+        )
+    return chosen, as_of
+
+
+def _end_of(audience: AudienceConfig) -> Callable[[str], datetime]:
+    assert audience.partitions is not None
+    return audience.partitions.end_of
+
+
+def _column_names(connection: sa.Connection, audience: AudienceConfig, sql: str, where: str) -> list[str]:
     """The query's columns, without running it to the end; refuses what no snapshot could be made of."""
-    result = _execute_user_sql(connection, f"SELECT q.* FROM (\n{audience.sql}\n) AS q LIMIT 0", where)
+    result = execute_user_sql(connection, f"SELECT q.* FROM (\n{sql}\n) AS q LIMIT 0", where)
     names = list(result.keys())
     result.close()
     if not names:
@@ -143,7 +183,7 @@ def _column_names(connection: sa.Connection, audience: AudienceConfig, where: st
     return names
 
 
-def _execute_user_sql(connection: sa.Connection, statement: str, where: str) -> sa.CursorResult[Any]:
+def execute_user_sql(connection: sa.Connection, statement: str, where: str) -> sa.CursorResult[Any]:
     try:
         # Without parameters, so that a % or a : in the user's query means what it means in SQL.
         return connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
@@ -155,12 +195,14 @@ def _execute_user_sql(connection: sa.Connection, statement: str, where: str) -> 
         ) from None
 
 
-def _source_as_of(connection: sa.Connection, audience: AudienceConfig, where: str) -> datetime | None:
+def _source_as_of(connection: sa.Connection, audience: AudienceConfig, as_of: datetime, where: str) -> datetime | None:
     """The time of the newest data, by the audience's ``freshness_sql``; a time without a zone counts as UTC."""
     if audience.freshness_sql is None:
         return None
     place = f"{where}, freshness_sql"
-    rows = _execute_user_sql(connection, audience.freshness_sql.strip().rstrip(";"), place).fetchmany(2)
+    rows = execute_user_sql(connection, with_as_of(audience.freshness_sql.strip().rstrip(";"), as_of), place).fetchmany(
+        2
+    )
     value = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, datetime.min.time())
@@ -178,6 +220,8 @@ def _reserve(
     connection: sa.Connection,
     tables: StateTables,
     audience: AudienceConfig,
+    sql: str,
+    day: str | None,
     evaluated_at: datetime,
     run_id: str,
 ) -> int:
@@ -190,55 +234,12 @@ def _reserve(
         exited=0,
         primary_key=audience.primary_key,
         columns=[],
-        sql=audience.sql,
+        sql=sql,
+        partition_key=day,
         run_id=run_id,
         duration_s=0.0,
     )
     return int(connection.execute(row.returning(tables.snapshots.c.id)).scalar_one())
-
-
-def _checked_count(connection: sa.Connection, table: sa.TableClause, audience: AudienceConfig, where: str) -> int:
-    """Counts the members; refuses null, empty and duplicate keys, naming how many and some of them."""
-    key = table.c[MEMBER_KEY]
-    count, filled, empty, distinct = connection.execute(
-        sa.select(
-            sa.func.count(),
-            sa.func.count(key),
-            sa.func.count().filter(key == ""),
-            sa.func.count(key.distinct()),
-        ).select_from(table)
-    ).one()
-    if filled < count or empty:
-        raise AudienceError(
-            f"{count - filled + empty:,} of {count:,} rows have no {audience.primary_key!r} (null or empty)",
-            where=where,
-            code="AUDIENCE_NULL_KEY",
-            remedy=f"add WHERE {audience.primary_key} IS NOT NULL, or choose another primary_key",
-        )
-    if distinct < count:
-        repeated = (
-            sa.select(key, sa.func.count().label("n"))
-            .group_by(key)
-            .having(sa.func.count() > 1)
-            .order_by(sa.desc("n"), key)
-        )
-        keys = connection.scalar(sa.select(sa.func.count()).select_from(repeated.subquery()))
-        examples = connection.execute(repeated.limit(_EXAMPLES)).all()
-        named = ", ".join(f"{_shown_key(value, audience)} ({n:,} rows)" for value, n in examples)
-        raise AudienceError(
-            f"{keys:,} keys are used by more than one of the {count:,} rows, e.g. {named}",
-            where=where,
-            code="AUDIENCE_DUPLICATE_KEY",
-            remedy=f"return one row per {audience.primary_key}: group by it, or use DISTINCT ON",
-        )
-    return int(count)
-
-
-def _shown_key(value: str, audience: AudienceConfig) -> str:
-    """A key in an error message; one that looks like personal data is only described."""
-    if "@" in value or audience.primary_key in audience.personal or len(value) > 40:
-        return f"a key of {len(value)} characters"
-    return value
 
 
 def _columns(connection: sa.Connection, schema: str, table_name: str, audience: AudienceConfig) -> tuple[Column, ...]:
@@ -256,63 +257,27 @@ def _columns(connection: sa.Connection, schema: str, table_name: str, audience: 
     )
 
 
-def _book_membership(
-    connection: sa.Connection,
-    warehouse: Warehouse,
-    audience: AudienceConfig,
-    table: sa.TableClause,
-    previous: str | None,
-    snapshot_id: int,
-    at: datetime,
-) -> tuple[int, int]:
-    """Writes who entered and who left since the snapshot before; returns how many of each."""
-    now = sa.select(table.c[MEMBER_KEY])
-    if previous is None:
-        return _book_event(connection, warehouse, audience.name, now, "enter", at, snapshot_id), 0
-    before = snapshot_table(warehouse.schema, previous, ())
-    key, old_key = table.c[MEMBER_KEY], before.c[MEMBER_KEY]
-    came = now.where(~sa.exists().where(old_key == key))
-    left = sa.select(old_key).where(~sa.exists().where(key == old_key))
-    entered = _book_event(connection, warehouse, audience.name, came, "enter", at, snapshot_id)
-    return entered, _book_event(connection, warehouse, audience.name, left, "exit", at, snapshot_id)
-
-
-def _book_event(
-    connection: sa.Connection,
-    warehouse: Warehouse,
-    audience: str,
-    keys: sa.Select[Any],
-    event: str,
-    at: datetime,
-    snapshot_id: int,
-) -> int:
-    membership = warehouse.tables.membership
-    found = keys.subquery()
-    query = sa.select(
-        sa.literal(audience),
-        found.c[MEMBER_KEY],
-        sa.literal(event),
-        sa.literal(at, sa.DateTime(timezone=True)),
-        sa.literal(snapshot_id, sa.BigInteger),
-    )
-    return connection.execute(
-        sa.insert(membership).from_select(["audience", "member_key", "event", "at", "snapshot_id"], query)
-    ).rowcount
-
-
 def _drop_old(connection: sa.Connection, warehouse: Warehouse, audience: AudienceConfig) -> None:
-    """Drops the rows of snapshots beyond ``keep_snapshots``; their counts and history stay.
+    """Drops the rows of snapshots whose time is over; their counts and history stay.
 
-    One that somebody is reading is left for the next time.
+    That is those beyond ``keep_snapshots``; of a partitioned audience, those that were replaced and days beyond
+    ``KEEP_DAYS``. One that somebody is reading is left for the next time.
     """
     snapshots = warehouse.tables.snapshots
-    query = (
-        sa.select(snapshots.c.id, snapshots.c.table_name)
-        .where(snapshots.c.audience == audience.name, snapshots.c.table_name.is_not(None))
-        .order_by(snapshots.c.id.desc())
-        .offset(audience.keep_snapshots)
-    )
-    old = connection.execute(query).all()
+    kept = sa.and_(snapshots.c.audience == audience.name, snapshots.c.table_name.is_not(None))
+    if audience.partitions is None:
+        age = sa.func.row_number().over(order_by=snapshots.c.id.desc())
+        limit = audience.keep_snapshots
+    else:
+        age = sa.func.dense_rank().over(order_by=snapshots.c.partition_key.desc().nulls_last())
+        limit = KEEP_DAYS
+    replaced = sa.func.row_number().over(partition_by=snapshots.c.partition_key, order_by=snapshots.c.id.desc())
+    ranked = sa.select(
+        snapshots.c.id, snapshots.c.table_name, snapshots.c.partition_key, age.label("age"), replaced.label("newer")
+    ).where(kept)
+    rows = ranked.subquery("ranked")
+    over = sa.or_(rows.c.age > limit, sa.and_(rows.c.partition_key.is_not(None), rows.c.newer > 1))
+    old = connection.execute(sa.select(rows.c.id, rows.c.table_name).where(over)).all()
     connection.commit()
     for snapshot_id, table_name in old:
         try:

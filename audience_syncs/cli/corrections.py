@@ -13,8 +13,9 @@ import typer
 from audience_syncs.cli.local import environment
 from audience_syncs.cli.show import print_json, print_table, progress_bar, say
 from audience_syncs.cli.syncs import Json, SyncName, execute, opened, print_report
-from audience_syncs.model.config import AudienceConfig, duration, sync_id
+from audience_syncs.model.config import AudienceConfig, sync_id
 from audience_syncs.model.errors import AudienceSyncsError, DefinitionError, GuardBlocked
+from audience_syncs.model.schedules import duration
 from audience_syncs.model.values import RunOptions
 from audience_syncs.project import Project, default_defs_dir, load_project
 

@@ -9,7 +9,10 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from audience_syncs.components.figures import ProgressLog, reported_to_dagster, snapshot_metadata
+from audience_syncs.components.names import audience_key
 from audience_syncs.model.config import AudienceConfig, SourceConfig
+
+DAYS_PER_RUN = 30
 
 
 @dataclass(frozen=True)
@@ -20,32 +23,44 @@ class AudienceDefinitions:
     job: UnresolvedAssetJobDefinition
 
 
-def audience_key(audience: str) -> dg.AssetKey:
-    """The audience's asset."""
-    return dg.AssetKey(["audiences", audience])
+def partitions_of(audience: AudienceConfig) -> dg.DailyPartitionsDefinition | None:
+    """The audience's days, where it has any."""
+    if audience.partitions is None:
+        return None
+    return dg.DailyPartitionsDefinition(
+        start_date=audience.partitions.start.isoformat(), timezone=audience.partitions.timezone
+    )
 
 
 def build_audience(audience: AudienceConfig, source: SourceConfig) -> AudienceDefinitions:
     """The asset ``audiences/<name>`` and the job ``audience__<name>``."""
 
+    key = audience_key(audience.name)
+
     @dg.asset(
-        key=audience_key(audience.name),
+        key=key,
         group_name=audience.name,
         kinds={"postgres", "sql"},
         description=_description(audience, source),
         owners=audience.owners,
         tags=audience.tags,
+        partitions_def=partitions_of(audience),
+        # Many days in one run, or a run for each: both come to the same.
+        backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN) if audience.partitions else None,
     )
-    def evaluate(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def evaluate(context: dg.AssetExecutionContext) -> None:
         # Imported late: definitions load without drivers.
         from audience_syncs.audiences import evaluate_audience
         from audience_syncs.warehouse import open_warehouse
 
+        days: list[str | None] = sorted(context.partition_keys) if audience.partitions else [None]
         with reported_to_dagster(), open_warehouse(source, os.environ) as warehouse:
-            snapshot = evaluate_audience(
-                audience, warehouse, run_id=context.run_id, progress=ProgressLog(context.log.info)
-            )
-        return dg.MaterializeResult(metadata=snapshot_metadata(snapshot))
+            for day in days:
+                snapshot = evaluate_audience(
+                    audience, warehouse, run_id=context.run_id, day=day, progress=ProgressLog(context.log.info)
+                )
+                # Shown on each day by itself, however many come in one run.
+                context.add_asset_metadata(snapshot_metadata(snapshot), asset_key=key, partition_key=day)
 
     job = dg.define_asset_job(
         f"audience__{audience.name}",

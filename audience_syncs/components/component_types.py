@@ -122,7 +122,7 @@ class Audience(dg.Component):
         return ComponentTypeSpec(
             description=cls.__doc__,
             tags=["audience-syncs", "audience"],
-            produces=["asset", "asset_check", "job", "schedule"],
+            produces=["asset", "asset_check", "job", "schedule", "sensor"],
         )
 
     @classmethod
@@ -145,14 +145,17 @@ class Audience(dg.Component):
         jobs = [built.job]
         checks: list[dg.AssetChecksDefinition] = []
         schedules: list[dg.ScheduleDefinition] = []
+        sensors: list[dg.SensorDefinition] = []
         for sync in audience.syncs:
             delivered = build_sync(audience, sync, source, self.project.destinations[sync.destination])
             assets.append(delivered.asset)
             checks += delivered.checks
             jobs.append(delivered.job)
-            if delivered.schedule is not None:
-                schedules.append(delivered.schedule)
-        return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, schedules=schedules)
+            if isinstance(delivered.trigger, dg.ScheduleDefinition):
+                schedules.append(delivered.trigger)
+            elif delivered.trigger is not None:
+                sensors.append(delivered.trigger)
+        return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, schedules=schedules, sensors=sensors)
 
 
 def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadContext) -> tuple[Definition, Project]:

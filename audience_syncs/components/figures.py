@@ -25,6 +25,7 @@ from audience_syncs.model.errors import (
 from audience_syncs.model.values import MatchedUsers, Progress, RejectionCount, Snapshot, SyncReport
 
 if TYPE_CHECKING:
+    from audience_syncs.engine import PlanPreview
     from audience_syncs.engine.audit import AuditReport
     from audience_syncs.model.config import SyncConfig
 
@@ -126,6 +127,29 @@ def sync_metadata(report: SyncReport, sync: SyncConfig) -> Metadata:
         metadata["rejections_by_reason"] = _reasons(report.rejections)
     if report.dropped_values:
         metadata["dropped_values"] = _reasons(report.dropped_values)
+    return metadata
+
+
+def plan_metadata(preview: PlanPreview) -> Metadata:
+    """What a dry run shows: what would change. Nothing was sent."""
+    counts = preview.counts
+    metadata: Metadata = {
+        "status": dg.MetadataValue.text("dry run: nothing was sent"),
+        "in_audience": dg.MetadataValue.int(preview.in_audience),
+        "held_at_destination": dg.MetadataValue.int(preview.holding),
+        "would_add": dg.MetadataValue.int(counts.added),
+        "would_update": dg.MetadataValue.int(counts.updated),
+        "would_remove": dg.MetadataValue.int(counts.removed),
+        "would_send_again": dg.MetadataValue.int(counts.resent),
+        "without_identifier": dg.MetadataValue.int(counts.unusable),
+        "batches": dg.MetadataValue.int(preview.requests),
+        "snapshot": dg.MetadataValue.int(preview.snapshot_id),
+        "plan_digest": dg.MetadataValue.text(preview.digest),
+    }
+    if preview.blocked:
+        metadata["guard"] = dg.MetadataValue.text(f"would block it: {preview.blocked}")
+    if preview.dropped_values:
+        metadata["dropped_values"] = _reasons(preview.dropped_values)
     return metadata
 
 

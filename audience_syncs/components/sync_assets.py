@@ -1,98 +1,37 @@
-"""What a sync becomes in Dagster: an asset downstream of its audience, a job, and a schedule.
+"""What a sync becomes in Dagster: an asset downstream of its audience, a job, and what starts it by itself.
 
-The job refreshes the audience first; materialising the sync's asset alone delivers the latest snapshot there is. The
-schedule's switch in Dagster is how a sync is paused: there is no other.
+The schedule's (or sensor's) switch in Dagster is how a sync is paused: there is no other.
 """
 
 # Without postponed annotations: Dagster reads those of asset functions.
 
-import os
 from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from pydantic import Field
 
-from audience_syncs.components.audience_assets import audience_key
-from audience_syncs.components.figures import ProgressLog, reported_to_dagster, sync_metadata
+from audience_syncs.components.audience_assets import partitions_of
+from audience_syncs.components.names import audience_key, job_name, pool_name, sync_key
 from audience_syncs.components.sync_checks import build_audit
-from audience_syncs.model.config import (
-    AudienceConfig,
-    Cron,
-    DestinationConfig,
-    Interval,
-    SourceConfig,
-    SyncConfig,
-    interval_to_cron,
-    sync_id,
-)
-from audience_syncs.model.values import RunOptions
-
-
-class SyncRunConfig(dg.Config):
-    """What may be asked of one run, in Dagster's launchpad."""
-
-    approve: str | None = Field(
-        default=None,
-        description="Digest of a plan that the guard blocked, from the failed run: exactly this plan may be sent.",
-    )
-    retry_rejected: bool = Field(
-        default=False, description="Try members again that the platform rejected, although nothing about them changed."
-    )
-    full_resync: bool = Field(
-        default=False,
-        description="Send everybody again, and remove who should not be there. The list is never empty in between.",
-    )
-    new_list: bool = Field(
-        default=False,
-        description="Only when the list is gone at the platform: make another one and send everybody to it.",
-    )
-
-    def options(self, run_id: str) -> RunOptions:
-        """What this asks of the engine."""
-        return RunOptions(
-            approve=self.approve,
-            approved_by=f"Dagster run {run_id}",
-            retry_rejected=self.retry_rejected,
-            full_resync=self.full_resync,
-            new_list=self.new_list,
-        )
+from audience_syncs.components.sync_run import SyncRun, SyncRunConfig
+from audience_syncs.components.triggers import build_trigger
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig, sync_id
 
 
 @dataclass(frozen=True)
 class SyncDefinitions:
-    """A sync's asset, its checks, job and schedule; a manual sync has no schedule, one without a list no audit."""
+    """A sync's asset, its checks, its job, and what starts it by itself; a manual sync has none of that."""
 
     asset: dg.AssetsDefinition
     checks: list[dg.AssetChecksDefinition]
     job: UnresolvedAssetJobDefinition
-    schedule: dg.ScheduleDefinition | None
-
-
-def sync_key(audience: str, sync: str) -> dg.AssetKey:
-    """The sync's asset."""
-    return dg.AssetKey(["syncs", audience, sync])
-
-
-def job_name(audience: str, sync: str) -> str:
-    """The job that refreshes the audience and runs the sync."""
-    return f"sync__{audience}__{sync}"
-
-
-def schedule_name(audience: str, sync: str) -> str:
-    """The sync's schedule; its switch pauses and resumes the sync."""
-    return f"schedule__{audience}__{sync}"
-
-
-def pool_name(audience: str, sync: str) -> str:
-    """The sync's pool: with the default limit of 1 (``dagster.yaml``), runs of one sync wait for each other."""
-    return f"sync__{audience}__{sync}"
+    trigger: dg.ScheduleDefinition | dg.SensorDefinition | None
 
 
 def build_sync(
     audience: AudienceConfig, sync: SyncConfig, source: SourceConfig, destination: DestinationConfig
 ) -> SyncDefinitions:
-    """The asset ``syncs/<audience>/<sync>``, the job ``sync__<audience>__<sync>`` and its schedule."""
+    """The asset ``syncs/<audience>/<sync>``, the job ``sync__<audience>__<sync>``, and its schedule or sensor."""
     from audience_syncs.destinations.registry import spec_of
 
     spec = spec_of(destination.platform)
@@ -100,60 +39,38 @@ def build_sync(
 
     @dg.asset(
         key=key,
-        deps=[audience_key(audience.name)],
+        deps=[_upstream(audience, sync)],
         group_name=audience.name,
         kinds={spec.kind},
         description=_description(audience, sync, destination, spec.title),
         owners=audience.owners,
         tags=audience.tags,
         pool=pool_name(audience.name, sync.key),
+        partitions_def=partitions_of(audience) if sync.partitioned else None,
+        # One day after the other: each delivers on top of what the one before left.
+        backfill_policy=dg.BackfillPolicy.single_run() if sync.partitioned else None,
     )
     def deliver(context: dg.AssetExecutionContext, config: SyncRunConfig) -> dg.MaterializeResult[None]:
-        # Imported late: definitions load without drivers and HTTP.
-        from audience_syncs.destinations.registry import open_destination
-        from audience_syncs.engine import run_sync
-        from audience_syncs.warehouse import open_warehouse
-
-        with reported_to_dagster(sync), open_warehouse(source, os.environ) as warehouse:
-            report = run_sync(
-                audience,
-                sync,
-                open_destination(destination, os.environ),
-                warehouse,
-                run_id=context.run_id,
-                options=config.options(context.run_id),
-                progress=ProgressLog(context.log.info),
-            )
-        return dg.MaterializeResult(metadata=sync_metadata(report, sync))
+        return SyncRun(context, config, audience, sync, source, destination).deliver()
 
     job = dg.define_asset_job(
         job_name(audience.name, sync.key),
-        selection=dg.AssetSelection.assets(audience_key(audience.name), key).without_checks(),
-        description=f"Evaluates {audience.label}, then brings {destination.name} in step with it.",
+        # The run evaluates the audience itself, so that syncs that are due together do it once.
+        selection=dg.AssetSelection.assets(key).without_checks(),
+        description=f"Brings {destination.name} in step with {audience.label}.",
         tags={"audience_syncs/audience": audience.name, "audience_syncs/sync": sync_id(audience, sync)},
         executor_def=dg.in_process_executor,
     )
     checks = [build_audit(key, audience, sync, source, destination)] if sync.mode.family.has_list else []
-    return SyncDefinitions(deliver, checks, job, _schedule(audience, sync, job))
+    return SyncDefinitions(deliver, checks, job, build_trigger(audience, sync, job))
 
 
-def _schedule(
-    audience: AudienceConfig, sync: SyncConfig, job: UnresolvedAssetJobDefinition
-) -> dg.ScheduleDefinition | None:
-    if isinstance(sync.schedule, Interval):
-        cron, timezone = interval_to_cron(sync.schedule.every), "UTC"
-    elif isinstance(sync.schedule, Cron):
-        cron, timezone = sync.schedule.cron, sync.schedule.timezone
-    else:
-        return None
-    return dg.ScheduleDefinition(
-        name=schedule_name(audience.name, sync.key),
-        job=job,
-        cron_schedule=cron,
-        execution_timezone=timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"{audience.label} to {sync.destination}, {sync.frequency}. Switch it off to pause the sync.",
-    )
+def _upstream(audience: AudienceConfig, sync: SyncConfig) -> dg.AssetDep:
+    """The audience: the same day of it, or the latest."""
+    if audience.partitions is None:
+        return dg.AssetDep(audience_key(audience.name))
+    mapping = dg.IdentityPartitionMapping() if sync.partitioned else dg.LastPartitionMapping()
+    return dg.AssetDep(audience_key(audience.name), partition_mapping=mapping)
 
 
 def _description(audience: AudienceConfig, sync: SyncConfig, destination: DestinationConfig, platform: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from audience_syncs.model.config import GuardConfig, duration
+from audience_syncs.model.config import GuardConfig
+from audience_syncs.model.schedules import duration
 from audience_syncs.model.values import PlanCounts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -239,7 +239,7 @@ class _Run:
         if record:
             self.record_id = records.open_run(connection, self.warehouse, self.name, self.run_id, self.started_at)
         try:
-            self.snapshot = self._latest_snapshot()
+            self.snapshot = self._snapshot_to_send()
             available = [column.name for column in self.snapshot.columns]
             self.preparer = Preparer(self.sync, self.spec, available, self.where)
         except AudienceSyncsError as error:
@@ -247,15 +247,29 @@ class _Run:
                 records.close_failed_run(connection, self.warehouse, self.record_id, str(error), self.clock())
             raise
 
-    def _latest_snapshot(self) -> Snapshot:
-        snapshot = State(self.warehouse).latest_snapshot(self.audience.name)
-        if snapshot is None:
+    def _snapshot_to_send(self) -> Snapshot:
+        """The latest there is; or that of the day which was asked for."""
+        state, day = State(self.warehouse), self.options.day
+        partitioned = self.audience.partitions is not None
+        if day is None or partitioned:
+            snapshot = state.latest_snapshot(self.audience.name, partitioned=partitioned, day=day)
+        else:
+            snapshot = state.latest_snapshot(self.audience.name, before=_end_of(day, self.where))
+        if snapshot is not None:
+            return snapshot
+        name = self.audience.name
+        if day is None:
             raise AudienceError(
-                f"audience {self.audience.name!r} has not been evaluated yet",
+                f"audience {name!r} has not been evaluated yet",
                 where=self.where,
-                remedy=f"materialise the asset audiences/{self.audience.name} first",
+                remedy=f"materialise the asset audiences/{name} first",
             )
-        return snapshot
+        remedy = f"the last {self.audience.keep_snapshots} evaluations are kept (`keep_snapshots`)"
+        raise AudienceError(
+            f"what audience {name!r} was on {day} is not kept",
+            where=self.where,
+            remedy=f"materialise that partition of audiences/{name} first" if partitioned else remedy,
+        )
 
     def _bring_in_step(self, connection: sa.Connection, destination: Destination) -> SyncReport:
         """Recover, plan, guard, deliver and book, settle, report."""
@@ -320,7 +334,9 @@ class _Run:
     def figures(self, plan: Plan) -> Figures:
         """What the guard looks at."""
         data_of = self.snapshot.source_as_of or self.snapshot.evaluated_at
-        return Figures(self.snapshot.members, plan.holding, plan.counts, self.clock() - data_of)
+        # Who asks for an old day does not want fresh data.
+        age = timedelta(0) if self.options.day is not None else self.clock() - data_of
+        return Figures(self.snapshot.members, plan.holding, plan.counts, age)
 
     def _guard(self, connection: sa.Connection, plan: Plan) -> None:
         pass_guard(
@@ -438,3 +454,10 @@ class _Run:
         except sa.exc.SQLAlchemyError:
             return
         error.report = report  # type: ignore[attr-defined]
+
+
+def _end_of(day: str, where: str) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(day) + timedelta(days=1), datetime.min.time(), UTC)
+    except ValueError:
+        raise AudienceError(f"{day!r} is no day", where=where, remedy="write it as 2026-11-23") from None

@@ -6,11 +6,13 @@ Unknown keys are errors everywhere. Every field has a description: it becomes th
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from audience_syncs.model.strict import Config
+from audience_syncs.model.schedules import DURATION, Daily, Schedule
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 Name = Annotated[
@@ -21,12 +23,6 @@ Name = Annotated[
         description="Lower-case letters, digits and underscores, starting with a letter.",
     ),
 ]
-
-
-class Config(BaseModel):
-    """Base of everything in YAML: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Secret(Config):
@@ -155,91 +151,6 @@ class ListConfig(Config):
     description: str = ""
 
 
-DURATION = re.compile(r"^\s*(\d+)\s*(minute|hour|day|week)s?\s*$")
-
-
-def duration(text: str) -> timedelta:
-    """A length of time as people write it: ``15 minutes``, ``6 hours``, ``2 days``. ValueError for anything else."""
-    match = DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"cannot read the duration {text!r}; write e.g. `15 minutes`, `6 hours`, `2 days`")
-    return int(match[1]) * timedelta(**{f"{match[2]}s": 1})
-
-
-class Interval(Config):
-    """Every so often: `every: 15 minutes`, `every: 6 hours`, `every: 1 day`."""
-
-    every: str = Field(
-        pattern=r"^\s*\d+\s*(minute|hour|day|week)s?\s*$",
-        description="`15 minutes`, `1 hour`, `6 hours`, `1 day`.",
-    )
-
-    @field_validator("every")
-    @classmethod
-    def _expressible(cls, value: str) -> str:
-        interval_to_cron(value)
-        return value
-
-
-class Cron(Config):
-    """At times given by a cron expression of five fields."""
-
-    cron: str = Field(description="Five fields: minute, hour, day of month, month, day of week.")
-    timezone: str = Field(default="UTC", description="IANA name, e.g. Europe/Berlin.")
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        from zoneinfo import ZoneInfo
-
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"no such time zone: {value!r}; use an IANA name such as Europe/Berlin") from error
-        return value
-
-    @field_validator("cron")
-    @classmethod
-    def _five_fields(cls, value: str) -> str:
-        if len(value.split()) != 5:
-            raise ValueError("a cron expression has five fields: minute, hour, day of month, month, day of week")
-        return value
-
-
-Schedule = Interval | Cron | Literal["manual"]
-
-
-def interval_to_cron(every: str) -> str:
-    """The cron expression of an interval; Dagster's schedules are cron.
-
-    Intervals must divide the hour, the day or the week evenly, because cron cannot express others: raises ValueError
-    naming the nearest that do.
-    """
-    count_text, unit = every.strip().rstrip("s").split() if " " in every.strip() else _split_glued(every)
-    count = int(count_text)
-    if unit == "minute" and count in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30):
-        return f"*/{count} * * * *" if count > 1 else "* * * * *"
-    if unit == "hour" and count in (1, 2, 3, 4, 6, 8, 12):
-        return f"0 */{count} * * *" if count > 1 else "0 * * * *"
-    if (unit == "hour" and count == 24) or (unit == "day" and count == 1):
-        return "0 0 * * *"
-    if unit == "minute" and count == 60:
-        return "0 * * * *"
-    if unit == "week" and count == 1:
-        return "0 0 * * 0"
-    raise ValueError(
-        f"`every: {every}` is not an even part of an hour or a day; use 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 minutes, "
-        "1, 2, 3, 4, 6, 8, 12 hours, 1 day, 1 week, or a `cron`"
-    )
-
-
-def _split_glued(every: str) -> tuple[str, str]:
-    match = re.fullmatch(r"\s*(\d+)\s*([a-z]+?)s?\s*", every)
-    if match is None:
-        raise ValueError(f"cannot read `every: {every}`; write e.g. `15 minutes`")
-    return match.group(1), match.group(2)
-
-
 class GuardConfig(Config):
     """Limits beyond which a plan is not sent. On by default."""
 
@@ -285,7 +196,22 @@ class SyncConfig(Config):
     )
     schedule: Schedule = Field(
         default="manual",
-        description="`{every: 1 hour}`, `{cron: '0 6 * * *', timezone: Europe/Berlin}` or `manual`.",
+        description="`{every: 1 hour}`, `{cron: '0 6 * * *', timezone: Europe/Berlin}`, `{days: [mon, fri], times: ['06:30']}`, "
+        "`{after: audience}`, `{after: dbt/customers}` (an asset of Dagster) or `manual`.",
+    )
+    paused: bool = Field(
+        default=False,
+        description="Whether its schedule starts switched off. Afterwards, the switch in Dagster decides.",
+    )
+    partitioned: bool = Field(
+        default=False,
+        description="Deliver each day of a partitioned audience, once; otherwise the sync follows the latest day.",
+    )
+    max_age: str | None = Field(
+        default=None,
+        pattern=DURATION.pattern,
+        description="A run evaluates the audience first, unless its snapshot is younger than this: `30 minutes`. Default: "
+        "always, except where another sync of the audience was due at the same time and did it.",
     )
     guard: GuardConfig = Field(default_factory=GuardConfig)
     description: str = ""
@@ -298,11 +224,7 @@ class SyncConfig(Config):
     @property
     def frequency(self) -> str:
         """The schedule in words."""
-        if isinstance(self.schedule, Interval):
-            return "every " + " ".join(self.schedule.every.split())
-        if isinstance(self.schedule, Cron):
-            return f"cron {self.schedule.cron} ({self.schedule.timezone})"
-        return "manual"
+        return self.schedule if isinstance(self.schedule, str) else self.schedule.in_words()
 
 
 class AudienceConfig(Config):
@@ -322,7 +244,16 @@ class AudienceConfig(Config):
     )
     owners: list[str] = Field(default_factory=list, description="Email addresses, or `team:name`.")
     tags: dict[str, str] = Field(default_factory=dict)
-    keep_snapshots: int = Field(default=3, ge=2, description="How many evaluations to keep in the warehouse.")
+    partitions: Daily | None = Field(
+        default=None,
+        description="`daily`, or `{start: 2026-01-01, timezone: Europe/Berlin}`: one evaluation for each day. The SQL's "
+        "`:as_of` is the end of the day; without partitions it is the moment of the evaluation.",
+    )
+    keep_snapshots: int = Field(
+        default=3,
+        ge=2,
+        description="How many evaluations to keep in the warehouse; of a partitioned audience, 400 days.",
+    )
     freshness_sql: str | None = Field(
         default=None,
         min_length=1,
@@ -345,6 +276,16 @@ class AudienceConfig(Config):
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
             raise ValueError(f"two syncs are called {', '.join(twice)}; give each its own `name`")
+        for sync in self.syncs:
+            if sync.partitioned and self.partitions is None:
+                raise ValueError(
+                    f"the sync {sync.key} is partitioned and its audience is not; give the audience `partitions: daily`"
+                )
+            if sync.partitioned and sync.mode is Mode.MIRROR:
+                raise ValueError(
+                    f"the sync {sync.key} is partitioned and mirrors: its list would be that of the day delivered last; "
+                    "use `mode: add`, or leave `partitioned` out to follow the latest day"
+                )
         return self
 
     @property

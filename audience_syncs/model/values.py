@@ -243,9 +243,13 @@ class Snapshot:
     sql: str
     table: str
     """Its table in the state schema."""
+    partition: str | None = None
+    """The day it is of, for a partitioned audience: ``2026-11-23``."""
     source_as_of: datetime | None = None
     """The time of the newest data behind it, where the audience's ``freshness_sql`` tells."""
     duration_s: float = 0.0
+    reused: bool = False
+    """Whether it was there already when it was asked for."""
     preview: Sequence[Mapping[str, str]] = field(default_factory=tuple)
     """A few rows, personal columns masked; filled by the evaluation only, never stored."""
 
@@ -287,5 +291,9 @@ class RunOptions:
     """Try rejected members again although nothing changed."""
     full_resync: bool = False
     """Send everybody again, and remove who should not be there."""
+    day: str | None = None
+    """Send the audience as it was on that day, ``2026-11-23``, instead of the latest."""
+    limit: int | None = None
+    """Send at most so many additions: a test."""
     new_list: bool = False
     """The list is gone at the platform: make another one and send everybody to it."""

@@ -34,7 +34,8 @@ _EXPECTED = {
     "list_type": "a list (lines that start with `- `)",
 }
 _SCALAR_BRANCHES = {"str", "int", "float", "bool", "none"}
-_SCHEDULE_BRANCHES = {"Interval", "Cron", "literal['manual']"}
+_SCHEDULE_KEYS = {"every": "Interval", "cron": "Cron", "times": "Calendar", "days": "Calendar", "after": "After"}
+_SCHEDULE_BRANCHES = {*_SCHEDULE_KEYS.values(), "literal['manual']"}
 
 
 def explain(
@@ -114,7 +115,7 @@ def _schedule_branch(path: YamlPath, detail: ErrorDetails, value: Any) -> tuple[
     depth = next(i for i, part in enumerate(path) if part == "schedule") + 1
     schedule = _value_at(value, path[:depth])
     if isinstance(schedule, Mapping):
-        return path, "Cron" if "cron" in schedule and "every" not in schedule else "Interval"
+        return path, next((kind for key, kind in _SCHEDULE_KEYS.items() if key in schedule), "Interval")
     return path[:depth], "literal['manual']"
 
 

@@ -13,6 +13,10 @@ import sqlalchemy as sa
 STEPS: Mapping[int, Sequence[str]] = {
     1: (
         "ALTER TABLE {schema}.snapshots ADD COLUMN source_as_of timestamp with time zone",
+        "ALTER TABLE {schema}.snapshots ADD COLUMN partition_key text",
+        "DROP INDEX {schema}.snapshots_by_audience",
+        "CREATE INDEX snapshots_by_audience ON {schema}.snapshots (audience, partition_key, id)",
+        "CREATE INDEX membership_by_snapshot ON {schema}.membership (snapshot_id)",
         "ALTER TABLE {schema}.plan ADD COLUMN before text[]",
     ),
 }

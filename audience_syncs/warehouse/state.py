@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -65,18 +66,15 @@ class State:
             )
         return None if found is None else int(found)
 
-    def latest_snapshot(self, audience: str) -> Snapshot | None:
-        """The newest evaluation of the audience, or None before the first."""
-        snapshots = self._tables.snapshots
-        query = (
-            sa.select(snapshots)
-            .where(snapshots.c.audience == audience, snapshots.c.table_name.is_not(None))
-            .order_by(snapshots.c.id.desc())
-            .limit(1)
-        )
+    def latest_snapshot(
+        self, audience: str, *, partitioned: bool = False, day: str | None = None, before: datetime | None = None
+    ) -> Snapshot | None:
+        """The newest evaluation of the audience whose rows are kept, or None.
+
+        Of a partitioned audience, that of the latest day, or of the ``day`` given. ``before``: evaluated before that.
+        """
         with self._warehouse.connect() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else snapshot_from_row(row)
+            return latest_snapshot(connection, self._tables, audience, partitioned=partitioned, day=day, before=before)
 
     def last_runs(self) -> dict[str, SyncRun]:
         """The latest run of every sync that ever ran, by sync."""
@@ -111,6 +109,31 @@ class State:
         }
 
 
+def latest_snapshot(
+    connection: sa.Connection,
+    tables: StateTables,
+    audience: str,
+    *,
+    partitioned: bool = False,
+    day: str | None = None,
+    before: datetime | None = None,
+) -> Snapshot | None:
+    """As ``State.latest_snapshot``, in the connection's transaction."""
+    snapshots = tables.snapshots
+    query = sa.select(snapshots).where(
+        snapshots.c.audience == audience,
+        snapshots.c.table_name.is_not(None),
+        snapshots.c.partition_key.is_not(None) if partitioned else snapshots.c.partition_key.is_(None),
+    )
+    if partitioned and day is not None:
+        query = query.where(snapshots.c.partition_key == day)
+    if before is not None:
+        query = query.where(snapshots.c.evaluated_at < before)
+    newest = query.order_by(snapshots.c.partition_key.desc(), snapshots.c.id.desc()).limit(1)
+    row = connection.execute(newest).mappings().one_or_none()
+    return None if row is None else snapshot_from_row(row)
+
+
 def snapshot_from_row(row: sa.RowMapping) -> Snapshot:
     """A row of ``snapshots`` as a value."""
     return Snapshot(
@@ -124,6 +147,7 @@ def snapshot_from_row(row: sa.RowMapping) -> Snapshot:
         primary_key=row["primary_key"],
         sql=row["sql"],
         table=row["table_name"],
+        partition=row["partition_key"],
         source_as_of=row["source_as_of"],
         duration_s=row["duration_s"],
     )

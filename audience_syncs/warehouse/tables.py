@@ -46,8 +46,9 @@ class StateTables:
             sa.Column("table_name", sa.Text, comment="its rows, in this schema; null once they were dropped"),
             sa.Column("run_id", sa.Text, nullable=False),
             sa.Column("duration_s", sa.Float, nullable=False),
+            sa.Column("partition_key", sa.Text, comment="the day it is of, where the audience is partitioned"),
             sa.Column("source_as_of", instant, comment="the newest data behind it, by the audience's freshness_sql"),
-            sa.Index("snapshots_by_audience", "audience", "id"),
+            sa.Index("snapshots_by_audience", "audience", "partition_key", "id"),
         )
 
         self.membership = sa.Table(
@@ -59,6 +60,7 @@ class StateTables:
             sa.Column("at", instant, nullable=False),
             sa.Column("snapshot_id", sa.BigInteger, nullable=False),
             sa.Index("membership_by_member", "audience", "member_key"),
+            sa.Index("membership_by_snapshot", "snapshot_id"),
         )
 
         self.lists = sa.Table(

@@ -1,0 +1,30 @@
+"""What things are called in Dagster. People see these names, and the switches and pools hang on them."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+
+def audience_key(audience: str) -> dg.AssetKey:
+    """The audience's asset."""
+    return dg.AssetKey(["audiences", audience])
+
+
+def sync_key(audience: str, sync: str) -> dg.AssetKey:
+    """The sync's asset."""
+    return dg.AssetKey(["syncs", audience, sync])
+
+
+def job_name(audience: str, sync: str) -> str:
+    """The job that refreshes the audience and runs the sync."""
+    return f"sync__{audience}__{sync}"
+
+
+def trigger_name(audience: str, sync: str) -> str:
+    """The sync's schedule or sensor; its switch pauses and resumes the sync."""
+    return f"schedule__{audience}__{sync}"
+
+
+def pool_name(audience: str, sync: str) -> str:
+    """The sync's pool: with the default limit of 1 (``dagster.yaml``), runs of one sync wait for each other."""
+    return f"sync__{audience}__{sync}"

@@ -1,0 +1,169 @@
+"""One run of a sync in Dagster: what may be asked of it, the audience evaluated first, the sync run, what is shown."""
+
+# Without postponed annotations: Dagster reads those of configurations.
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from audience_syncs.components.figures import (
+    Metadata,
+    ProgressLog,
+    plan_metadata,
+    reported_to_dagster,
+    snapshot_metadata,
+    sync_metadata,
+)
+from audience_syncs.components.names import audience_key
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig
+from audience_syncs.model.schedules import duration
+from audience_syncs.model.values import RunOptions
+
+if TYPE_CHECKING:
+    from audience_syncs.warehouse import Warehouse
+
+SCHEDULED_AT = "dagster/scheduled_execution_time"
+BACKFILL = "dagster/backfill"
+
+
+class SyncRunConfig(dg.Config):
+    """What may be asked of one run, in Dagster's launchpad."""
+
+    approve: str | None = Field(
+        default=None,
+        description="Digest of a plan that the guard blocked, from the failed run: exactly this plan may be sent.",
+    )
+    retry_rejected: bool = Field(
+        default=False, description="Try members again that the platform rejected, although nothing about them changed."
+    )
+    full_resync: bool = Field(
+        default=False,
+        description="Send everybody again, and remove who should not be there. The list is never empty in between.",
+    )
+    new_list: bool = Field(
+        default=False,
+        description="Only when the list is gone at the platform: make another one and send everybody to it.",
+    )
+
+    dry_run: bool = Field(
+        default=False, description="Only plan: show what would change and how many requests it takes. Sends nothing."
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="A test: send at most so many members, and remove nobody."
+    )
+    day: str | None = Field(
+        default=None, description="Send the audience as it was on that day, 2026-11-23, instead of the latest."
+    )
+
+    def options(self, run_id: str, day: str | None, send_again: bool) -> RunOptions:
+        """What this asks of the engine."""
+        return RunOptions(
+            approve=self.approve,
+            approved_by=f"Dagster run {run_id}",
+            retry_rejected=self.retry_rejected,
+            full_resync=self.full_resync or send_again,
+            new_list=self.new_list,
+            day=day,
+            limit=self.limit,
+        )
+
+
+class SyncRun:
+    """One run."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        config: SyncRunConfig,
+        audience: AudienceConfig,
+        sync: SyncConfig,
+        source: SourceConfig,
+        destination: DestinationConfig,
+    ) -> None:
+        self._context = context
+        self._config = config
+        self._audience = audience
+        self._sync = sync
+        self._source = source
+        self._destination = destination
+        self._progress = ProgressLog(context.log.info)
+
+    def deliver(self) -> dg.MaterializeResult[None]:
+        # Imported late: definitions load without drivers and HTTP.
+        from audience_syncs.warehouse import open_warehouse
+
+        metadata: Metadata = {}
+        with reported_to_dagster(self._sync), open_warehouse(self._source, os.environ) as warehouse:
+            for day in self._days():
+                self._refresh(warehouse, day)
+                metadata = self._send(warehouse, self._config.options(self._context.run_id, day, self._sends_again))
+        return dg.MaterializeResult(metadata=metadata)
+
+    def _days(self) -> list[str | None]:
+        """The days to deliver, in their order; a sync without partitions delivers the one that was asked for, or the
+        latest."""
+        return sorted(self._context.partition_keys) if self._sync.partitioned else [self._config.day or None]
+
+    @property
+    def _sends_again(self) -> bool:
+        """Whoever backfills a partitioned sync wants those days delivered again."""
+        return self._sync.partitioned and BACKFILL in self._context.run.tags
+
+    def _refresh(self, warehouse: "Warehouse", day: str | None) -> None:
+        """Evaluates the audience, unless that was done since this run was due, or is young enough."""
+        from audience_syncs.audiences import evaluate_audience
+
+        if not self._refreshes(day):
+            return
+        since = self._due_at() - (duration(self._sync.max_age) if self._sync.max_age else timedelta(0))
+        if self._audience.partitions is not None:
+            since = datetime.min.replace(tzinfo=UTC)  # a day that is over is evaluated once
+        snapshot = evaluate_audience(
+            self._audience, warehouse, run_id=self._context.run_id, day=day, unless_since=since, progress=self._progress
+        )
+        if not snapshot.reused:
+            self._context.log_event(
+                dg.AssetMaterialization(
+                    audience_key(self._audience.name),
+                    metadata=snapshot_metadata(snapshot),
+                    partition=snapshot.partition,
+                )
+            )
+
+    def _refreshes(self, day: str | None) -> bool:
+        if self._config.approve:
+            return False  # an approval is for the plan from the snapshot there is
+        if day is not None:
+            return self._audience.partitions is not None
+        after = self._sync.schedule
+        return self._sync.max_age is not None or isinstance(after, str) or not getattr(after, "is_audience", False)
+
+    def _due_at(self) -> datetime:
+        """When the run was scheduled; for others, when it was launched."""
+        scheduled = self._context.run.tags.get(SCHEDULED_AT)
+        if scheduled:
+            return datetime.fromisoformat(scheduled)
+        record = self._context.instance.get_run_record_by_id(self._context.run_id)
+        return record.create_timestamp.astimezone(UTC) if record is not None else datetime.now(UTC)
+
+    def _send(self, warehouse: "Warehouse", options: RunOptions) -> Metadata:
+        from audience_syncs.destinations.registry import open_destination, spec_of
+        from audience_syncs.engine import plan_sync, run_sync
+
+        if self._config.dry_run:
+            spec = spec_of(self._destination.platform)
+            preview = plan_sync(self._audience, self._sync, spec, warehouse, options=options, progress=self._progress)
+            return plan_metadata(preview)
+        report = run_sync(
+            self._audience,
+            self._sync,
+            open_destination(self._destination, os.environ),
+            warehouse,
+            run_id=self._context.run_id,
+            options=options,
+            progress=self._progress,
+        )
+        return sync_metadata(report, self._sync)
