@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from audience_syncs.model.strict import Config
 from audience_syncs.model.schedules import DURATION, Daily, Schedule
+from audience_syncs.model.strict import Config
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 Name = Annotated[
