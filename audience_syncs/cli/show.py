@@ -87,6 +87,7 @@ def print_statuses(statuses: Sequence[SyncStatus]) -> None:
         "Rejected",
         "Matched (approx.)",
         "Last updated",
+        "Note",
     )
     print_table(
         "Syncs",
@@ -103,6 +104,7 @@ def print_statuses(statuses: Sequence[SyncStatus]) -> None:
                 s.rejected,
                 s.matched or "not known yet",
                 when(s.last_updated),
+                s.note if len(s.note) < 60 else "see below",
             )
             for s in statuses
         ],

@@ -20,6 +20,7 @@ from audience_syncs.project import Project, default_defs_dir, format_problems, l
 
 if TYPE_CHECKING:
     from audience_syncs.health.status import SyncStatus
+    from audience_syncs.health.switches import Switch
     from audience_syncs.warehouse import Warehouse
 
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
@@ -184,10 +185,10 @@ def read_statuses(project: Project, variables: Mapping[str, str]) -> list[SyncSt
             state = State(warehouse)
             if state.exists():
                 runs |= state.last_runs()
-    return sync_statuses(project, runs, _switches(variables))
+    return sync_statuses(project, runs, _switches(project, variables))
 
 
-def _switches(variables: Mapping[str, str]) -> dict[str, bool]:
+def _switches(project: Project, variables: Mapping[str, str]) -> Mapping[str, Switch]:
     from audience_syncs.cli.local import dagster_home, read_local_environment
 
     dagster_folder = variables.get("DAGSTER_HOME") or (str(dagster_home()) if read_local_environment() else "")
@@ -196,10 +197,10 @@ def _switches(variables: Mapping[str, str]) -> dict[str, bool]:
         return {}
     from dagster import DagsterInstance
 
-    from audience_syncs.health.switches import schedule_switches
+    from audience_syncs.health.switches import switches
 
     with DagsterInstance.from_config(dagster_folder) as instance:
-        return schedule_switches(instance)
+        return switches(instance, project)
 
 
 @contextmanager

@@ -7,8 +7,10 @@ database driver, which may quote a row, are left out.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -27,6 +29,8 @@ from audience_syncs.model.values import MatchedUsers, Progress, RejectionCount, 
 if TYPE_CHECKING:
     from audience_syncs.engine import PlanPreview
     from audience_syncs.engine.audit import AuditReport
+    from audience_syncs.health.matched import MatchedReading
+    from audience_syncs.health.status import SyncStatus
     from audience_syncs.model.config import SyncConfig
 
 Metadata = dict[str, dg.MetadataValue]
@@ -127,6 +131,61 @@ def sync_metadata(report: SyncReport, sync: SyncConfig) -> Metadata:
         metadata["rejections_by_reason"] = _reasons(report.rejections)
     if report.dropped_values:
         metadata["dropped_values"] = _reasons(report.dropped_values)
+    return metadata
+
+
+def syncs_table(statuses: Sequence[SyncStatus]) -> Metadata:
+    """The Syncs table: one row for each sync, in words; beside it what can be clicked."""
+    names = ["sync", "destination", "status", "last run", "frequency", "in audience", "accepted", "matched users"]
+    names += ["last updated", "note"]
+    rows = [
+        [
+            status.sync,
+            status.destination,
+            status.status.value,
+            _moment(status.last_run),
+            status.frequency,
+            _count(status.in_audience),
+            _count(status.accepted),
+            status.matched or "not known yet",
+            _moment(status.last_updated),
+            status.note,
+        ]
+        for status in statuses
+    ]
+    metadata: Metadata = {"syncs": _table(names, rows)}
+    counted = Counter(status.status.value for status in statuses)
+    metadata["syncs_in_words"] = dg.MetadataValue.text(
+        ", ".join(f"{count} {state}" for state, count in sorted(counted.items()))
+    )
+    for status in statuses[:MOST_LINKS]:
+        if status.list_url:
+            metadata[f"list of {status.sync}"] = dg.MetadataValue.url(status.list_url)
+    return metadata
+
+
+MOST_LINKS = 20
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if at is not None else "never"
+
+
+def _count(members: int | None) -> str:
+    return "" if members is None else f"{members:,}"
+
+
+def matched_metadata(reading: MatchedReading) -> Metadata:
+    """Matched users as numbers, for the plots, with the platform's bounds and date in words."""
+    metadata: Metadata = {"matched": dg.MetadataValue.text(matched_text(reading.matched))}
+    metadata["accepted"] = dg.MetadataValue.int(reading.accepted)
+    if reading.matched is not None:
+        for name, bound in (("matched_lower", reading.matched.lower), ("matched_upper", reading.matched.upper)):
+            if bound is not None:
+                metadata[name] = dg.MetadataValue.int(bound)
+        metadata["matched_as_of"] = dg.MetadataValue.timestamp(reading.matched.as_of)
+    if reading.rate_percent is not None:
+        metadata["match_rate_percent"] = dg.MetadataValue.float(round(reading.rate_percent, 1))
     return metadata
 
 

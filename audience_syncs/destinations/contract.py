@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 from audience_syncs.model.config import Mode, Removal
@@ -67,6 +68,8 @@ class DestinationSpec:
     reads_members: bool = False
     """Whether the platform tells who is in a list (``ReadsMembers``): needed to adopt a list and for an exact audit."""
     docs: str = ""
+    sizes_every: timedelta = timedelta(hours=1)
+    """How often it is worth asking for matched users: no platform counts at once."""
 
     def field(self, name: str) -> FieldSpec | None:
         """The field of that name, or None where the platform has none."""

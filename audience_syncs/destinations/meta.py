@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from audience_syncs.destinations import meta_answers
@@ -87,6 +87,7 @@ SPEC = DestinationSpec(
     removals=frozenset({Removal.REMOVE, Removal.KEEP}),
     batch_size=10_000,
     concurrency=4,
+    sizes_every=timedelta(hours=6),
     docs="https://developers.facebook.com/docs/marketing-api/audiences/guides/custom-audiences",
 )
 _FIELDS = tuple(field.name for field in SPEC.fields)

@@ -8,7 +8,6 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from audience_syncs.model.values import (
-    MatchedUsers,
     RejectionCount,
     RemoteList,
     RunStatus,
@@ -132,26 +131,6 @@ def keep_list(
     updated = connection.execute(sa.update(lists).where(lists.c.sync == sync).values(values))
     if updated.rowcount == 0:
         connection.execute(sa.insert(lists).values(sync=sync, created_by_us=found.created, first_used_at=now, **values))
-    connection.commit()
-
-
-def keep_matched(
-    connection: sa.Connection, warehouse: Warehouse, sync: str, matched: MatchedUsers, accepted: int
-) -> None:
-    """Adds a point to the series of matched users."""
-    table = warehouse.tables.matched_users
-    connection.execute(sa.delete(table).where(table.c.sync == sync, table.c.as_of == matched.as_of))
-    connection.execute(
-        sa.insert(table).values(
-            sync=sync,
-            as_of=matched.as_of,
-            lower=matched.lower,
-            upper=matched.upper,
-            exact=matched.exact,
-            accepted=accepted,
-            note=matched.note,
-        )
-    )
     connection.commit()
 
 

@@ -41,6 +41,7 @@ from audience_syncs.model.values import (
     SyncReport,
 )
 from audience_syncs.warehouse.connection import Warehouse, lost, words_of
+from audience_syncs.warehouse.matched import keep_matched
 from audience_syncs.warehouse.state import State
 
 Clock = Callable[[], datetime]
@@ -379,7 +380,7 @@ class _Run:
             return
         self.matched = destination.matched_users(self.list.id)
         accepted = records.numbers(connection, self.warehouse, self.name, self.snapshot).accepted
-        records.keep_matched(connection, self.warehouse, self.name, self.matched, accepted)
+        keep_matched(connection, self.warehouse, self.name, self.matched, accepted)
 
     def _record(self) -> int:
         if self.record_id is None:
@@ -445,8 +446,9 @@ class _Run:
         text = str(error) if isinstance(error, AudienceSyncsError) else type(error).__name__
         if lost(connection):
             return
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            status, text = RunStatus.INTERRUPTED, "cancelled"
+        if not isinstance(error, Exception):
+            # An interrupt, whatever it is called where we run: somebody stopped us.
+            status, text = RunStatus.CANCELLED, "cancelled; what was answered is booked, and the next run goes on"
         try:
             connection.rollback()
             report = self.report(connection, destination, status, text)

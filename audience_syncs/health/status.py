@@ -2,19 +2,23 @@
 
 pending   never ran                     paused    its schedule is switched off
 blocked   the guard stopped the plan    failed    the last run failed or its process died
-warning   members are rejected or must be sent again
+warning   members are rejected or must be sent again, or it is overdue
 active    everything else
+
+``note`` says what the word leaves open: running since when, overdue since when, cancelled, interrupted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from audience_syncs.model.config import sync_id
+from audience_syncs.health.due import GRACE, last_due
+from audience_syncs.health.switches import Switch
+from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
 from audience_syncs.model.values import RunStatus, SyncRun
 from audience_syncs.project import Project
 
@@ -36,6 +40,7 @@ class SyncStatus:
     audience: str
     destination: str
     status: SyncState
+    note: str
     last_run: datetime | None
     """When the last run started."""
     frequency: str
@@ -44,72 +49,116 @@ class SyncStatus:
     rejected: int | None
     matched: str
     last_updated: datetime | None
-    """When the last run ended that changed or confirmed the list."""
+    """When a run last ended that changed or confirmed the list."""
     list_name: str | None
     list_url: str | None
     error: str
+    run_id: str = ""
+    running_since: datetime | None = None
+    overdue_since: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def sync_statuses(
-    project: Project, runs: Mapping[str, SyncRun], switched_on: Mapping[str, bool] | None = None
+    project: Project,
+    runs: Mapping[str, SyncRun],
+    switches: Mapping[str, Switch] | None = None,
+    *,
+    now: datetime | None = None,
 ) -> list[SyncStatus]:
     """The status of every sync of the project, in the order of its definitions.
 
-    ``runs``: the latest run of each sync (``State.last_runs``). ``switched_on``: whether a sync's schedule runs, as
-    Dagster knows it; syncs that are missing there count as switched on.
+    ``runs``: the latest run of each sync (``State.last_runs``). ``switches``: as Dagster knows them; a sync that is
+    missing there is switched as its definition says.
     """
+    at = now or datetime.now(UTC)
     return [
-        _status(
-            sync_id(audience, sync),
-            audience.name,
-            sync.destination,
-            sync.frequency,
-            runs.get(sync_id(audience, sync)),
-            paused=sync.schedule != "manual" and not (switched_on or {}).get(sync_id(audience, sync), True),
-        )
+        _status(audience, sync, runs.get(name), (switches or {}).get(name) or Switch(not sync.paused), at)
         for audience in project.audiences.values()
         for sync in audience.syncs
+        for name in (sync_id(audience, sync),)
     ]
 
 
 def _status(
-    sync: str, audience: str, destination: str, frequency: str, run: SyncRun | None, *, paused: bool
+    audience: AudienceConfig, sync: SyncConfig, run: SyncRun | None, switch: Switch, now: datetime
 ) -> SyncStatus:
-    good = run is not None and run.status in (RunStatus.SUCCEEDED, RunStatus.WARNING)
+    paused = sync.schedule != "manual" and not switch.on
+    running = run is not None and run.status is RunStatus.RUNNING
+    overdue = None if paused or running else _overdue_since(sync, run, switch, now)
     return SyncStatus(
-        sync=sync,
-        audience=audience,
-        destination=destination,
-        status=_state(run, paused=paused),
+        sync=sync_id(audience, sync),
+        audience=audience.name,
+        destination=sync.destination,
+        status=_state(run, paused=paused, overdue=overdue is not None),
+        note=_note(run, overdue),
         last_run=run.started_at if run else None,
-        frequency=frequency,
+        frequency=sync.frequency,
         in_audience=run.in_audience if run else None,
         accepted=run.accepted if run else None,
         rejected=run.rejected if run else None,
         matched=_matched(run),
-        last_updated=run.finished_at if run and good else None,
+        last_updated=run.last_good_at if run else None,
         list_name=run.list_name if run else None,
         list_url=run.list_url if run else None,
         error=run.error if run else "",
+        run_id=run.run_id if run else "",
+        running_since=run.started_at if run is not None and running else None,
+        overdue_since=overdue,
     )
 
 
-def _state(run: SyncRun | None, *, paused: bool) -> SyncState:
+def _overdue_since(sync: SyncConfig, run: SyncRun | None, switch: Switch, now: datetime) -> datetime | None:
+    """The moment a run should have begun that did not; None where it is in time, or was never switched on before.
+
+    A sync that never ran is pending, and not late.
+    """
+    due = last_due(sync.schedule, now - GRACE)
+    if due is None or run is None or run.started_at >= due:
+        return None
+    return None if switch.since is not None and switch.since > due else due
+
+
+def _state(run: SyncRun | None, *, paused: bool, overdue: bool) -> SyncState:
     if paused:
         return SyncState.PAUSED
     if run is None:
         return SyncState.PENDING
-    return {
+    state = {
         RunStatus.SUCCEEDED: SyncState.ACTIVE,
         RunStatus.WARNING: SyncState.WARNING,
         RunStatus.BLOCKED: SyncState.BLOCKED,
         RunStatus.FAILED: SyncState.FAILED,
         RunStatus.INTERRUPTED: SyncState.FAILED,
+        RunStatus.CANCELLED: SyncState.WARNING,
         RunStatus.RUNNING: SyncState.ACTIVE,
     }[run.status]
+    return SyncState.WARNING if overdue and state is SyncState.ACTIVE else state
+
+
+def _note(run: SyncRun | None, overdue: datetime | None) -> str:
+    if run is None:
+        return "never ran"
+    notes = []
+    if run.status is RunStatus.RUNNING:
+        notes.append(f"running since {_at(run.started_at)}")
+    if overdue is not None:
+        notes.append(f"overdue since {_at(overdue)}")
+    if run.status is RunStatus.CANCELLED:
+        notes.append("the last run was cancelled")
+    if run.status is RunStatus.INTERRUPTED:
+        notes.append("the last run's process died; the next run goes on")
+    if run.status in (RunStatus.WARNING, RunStatus.SUCCEEDED) and run.rejected:
+        notes.append(f"{run.rejected:,} rejected")
+    if run.status in (RunStatus.FAILED, RunStatus.BLOCKED) and run.error:
+        notes.append(run.error.partition("\n")[0])
+    return "; ".join(notes)
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _matched(run: SyncRun | None) -> str:

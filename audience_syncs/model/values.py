@@ -166,6 +166,8 @@ class RunStatus(StrEnum):
     BLOCKED = "blocked"
     FAILED = "failed"
     RUNNING = "running"
+    CANCELLED = "cancelled"
+    """A person stopped it; what was answered is booked, and the next run goes on."""
     INTERRUPTED = "interrupted"
     """Its process died; the next run settles what it left."""
 
@@ -277,6 +279,9 @@ class SyncRun:
     list_url: str | None
     plan_digest: str | None
     error: str
+    matched_as_of: datetime | None = None
+    last_good_at: datetime | None = None
+    """When a run of this sync last ended that changed or confirmed the list."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -95,10 +95,21 @@ class State:
     def _runs(self, query: sa.Select[tuple[object, ...]]) -> list[SyncRun]:
         with self._warehouse.connect() as connection:
             rows = connection.execute(query).mappings().all()
-            matched = self._latest_matched(connection, [row["sync"] for row in rows])
-        return [sync_run_from_row(row, matched.get(row["sync"])) for row in rows]
+            syncs = {row["sync"] for row in rows}
+            matched = self._latest_matched(connection, syncs)
+            good = self._last_good(connection, syncs)
+        return [sync_run_from_row(row, matched.get(row["sync"]), good.get(row["sync"])) for row in rows]
 
-    def _latest_matched(self, connection: sa.Connection, syncs: Sequence[str]) -> dict[str, MatchedUsers]:
+    def _last_good(self, connection: sa.Connection, syncs: Collection[str]) -> dict[str, datetime]:
+        runs = self._tables.sync_runs
+        query = (
+            sa.select(runs.c.sync, sa.func.max(runs.c.finished_at))
+            .where(runs.c.sync.in_(syncs), runs.c.status.in_([RunStatus.SUCCEEDED, RunStatus.WARNING]))
+            .group_by(runs.c.sync)
+        )
+        return {row[0]: row[1] for row in connection.execute(query)}
+
+    def _latest_matched(self, connection: sa.Connection, syncs: Collection[str]) -> dict[str, MatchedUsers]:
         matched = self._tables.matched_users
         newest = sa.func.row_number().over(partition_by=matched.c.sync, order_by=matched.c.as_of.desc())
         ranked = sa.select(matched, newest.label("age")).where(matched.c.sync.in_(syncs)).subquery()
@@ -153,7 +164,7 @@ def snapshot_from_row(row: sa.RowMapping) -> Snapshot:
     )
 
 
-def sync_run_from_row(row: sa.RowMapping, matched: MatchedUsers | None) -> SyncRun:
+def sync_run_from_row(row: sa.RowMapping, matched: MatchedUsers | None, last_good_at: datetime | None) -> SyncRun:
     """A row of ``sync_runs`` as a value."""
     return SyncRun(
         sync=row["sync"],
@@ -170,6 +181,8 @@ def sync_run_from_row(row: sa.RowMapping, matched: MatchedUsers | None) -> SyncR
         rejected=row["rejected"],
         matched_lower=matched.lower if matched else None,
         matched_upper=matched.upper if matched else None,
+        matched_as_of=matched.as_of if matched else None,
+        last_good_at=last_good_at,
         list_id=row["list_id"],
         list_name=row["list_name"],
         list_url=row["list_url"],

@@ -1,0 +1,189 @@
+"""What people see of a sync's health: its status in one word with a note, and the sensor that keeps it true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import requests
+import sqlalchemy as sa
+
+from audience_syncs.components.health_sensor import OVERVIEW
+from audience_syncs.components.loading import load_definitions
+from audience_syncs.health.status import SyncState, sync_statuses
+from audience_syncs.health.switches import Switch, switches
+from audience_syncs.model.config import AudienceConfig, SyncConfig
+from audience_syncs.model.values import RunStatus, SyncRun
+from audience_syncs.project import Project
+from audience_syncs.simulators import SimulatorServer
+from audience_syncs_tests.test_project import AUDIENCE, destination_yaml, sound
+
+NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
+
+
+def project(schedule: object, **sync: object) -> Project:
+    config = SyncConfig.model_validate(
+        {"destination": "ads", "mapping": {"EMAIL": "email"}, "schedule": schedule} | sync
+    )
+    audience = AudienceConfig(name="people", source="shop", sql="SELECT 1", primary_key="id", syncs=[config])
+    return Project(audiences={"people": audience})
+
+
+def run(status: RunStatus = RunStatus.SUCCEEDED, started: datetime = NOW, **values: Any) -> SyncRun:
+    known: dict[str, Any] = {
+        "sync": "people/ads",
+        "run_id": "r",
+        "status": status,
+        "started_at": started,
+        "finished_at": started,
+        **dict.fromkeys(("in_audience", "delivered", "accepted", "added", "updated", "removed", "rejected"), 0),
+        **dict.fromkeys(("matched_lower", "matched_upper", "list_id", "list_name", "list_url", "plan_digest")),
+        "error": "",
+    }
+    return SyncRun(**(known | values))
+
+
+HOURLY = {"every": "1 hour"}
+LONG_AGO = NOW - timedelta(hours=3)
+YESTERDAY = LONG_AGO - timedelta(1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last", "switch", "status", "note"),
+    [
+        (HOURLY, None, None, "pending", "never ran"),
+        ("manual", None, None, "pending", "never ran"),
+        (HOURLY, run(), None, "active", ""),
+        (HOURLY, run(), Switch(False), "paused", ""),
+        (HOURLY, run(started=LONG_AGO), Switch(False), "paused", ""),
+        ("manual", run(started=LONG_AGO), Switch(False), "active", ""),
+        (HOURLY, run(started=LONG_AGO), None, "warning", "overdue since 2026-11-24 12:00 UTC"),
+        # Ten minutes are no delay.
+        ({"cron": "25 12 * * *"}, run(started=NOW - timedelta(hours=24)), None, "active", ""),
+        # Switched on a moment ago: what was due before did not count.
+        (HOURLY, run(started=LONG_AGO), Switch(True, NOW - timedelta(minutes=20)), "active", ""),
+        ({"times": ["09:00"], "days": ["tue"]}, run(started=YESTERDAY), None, "warning", "overdue since 2026-11-24 09:00 UTC"),
+        ({"times": ["09:00"], "days": ["mon"]}, run(started=LONG_AGO), None, "active", ""),
+        ({"after": "audience"}, run(started=LONG_AGO), None, "active", ""),
+        (HOURLY, run(RunStatus.RUNNING, LONG_AGO), None, "active", "running since 2026-11-24 09:30 UTC"),
+        (HOURLY, run(RunStatus.WARNING, rejected=1204), None, "warning", "1,204 rejected"),
+        (HOURLY, run(RunStatus.BLOCKED, error="[GUARD_BLOCKED] too many\nmore"), None, "blocked", "[GUARD_BLOCKED] too many"),
+        (HOURLY, run(RunStatus.FAILED, error="[ACCESS_REFUSED] revoked"), None, "failed", "[ACCESS_REFUSED] revoked"),
+        (HOURLY, run(RunStatus.INTERRUPTED), None, "failed", "the last run's process died; the next run goes on"),
+        (HOURLY, run(RunStatus.CANCELLED), None, "warning", "the last run was cancelled"),
+    ],
+)  # fmt: skip
+def test_a_status_is_one_word_and_a_note(
+    schedule: object, last: SyncRun | None, switch: Switch | None, status: str, note: str
+) -> None:
+    found = sync_statuses(
+        project(schedule), {"people/ads": last} if last else {}, {"people/ads": switch} if switch else {}, now=NOW
+    )
+    assert [(row.status.value, row.note) for row in found] == [(status, note)]
+
+
+def test_a_failed_run_does_not_hide_when_the_list_was_last_right() -> None:
+    (row,) = sync_statuses(project(HOURLY), {"people/ads": run(RunStatus.FAILED, last_good_at=LONG_AGO)}, now=NOW)
+    assert (row.status, row.last_updated) == (SyncState.FAILED, LONG_AGO)
+
+
+def test_a_sync_that_is_paused_by_definition_is_so_until_somebody_switches_it_on() -> None:
+    with dg.instance_for_test() as instance:
+        found = switches(instance, project(HOURLY, paused=True))
+    assert found == {"people/ads": Switch(False)}
+    (row,) = sync_statuses(project(HOURLY, paused=True), {}, now=NOW)
+    assert row.status is SyncState.PAUSED
+
+
+@pytest.fixture(scope="module")
+def simulators() -> Iterator[SimulatorServer]:
+    with SimulatorServer() as server:
+        yield server
+
+
+@pytest.fixture
+def definitions(
+    tmp_path: Path, fresh_postgres_url: str, simulators: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> dg.Definitions:
+    engine = sa.create_engine(fresh_postgres_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE customers (customer_id int, email text)")
+        connection.exec_driver_sql("INSERT INTO customers VALUES (1, 'ann@example.com'), (2, 'bo@example.com')")
+    engine.dispose()
+    requests.post(f"{simulators.url}/_simulator/reset", timeout=20)
+    meta = destination_yaml().replace("settings:\n", "settings:\n    base_url_env: META_BASE_URL\n")
+    monkeypatch.setenv("META_BASE_URL", f"{simulators.url}/meta")
+    monkeypatch.setenv("META_ADS_ACCESS_TOKEN", "a-token")
+    monkeypatch.setenv("SHOP_URL", fresh_postgres_url)
+    return load_definitions(sound(tmp_path, carts=AUDIENCE, meta_ads=meta))
+
+
+def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult:
+    sensor = next(sensor for sensor in definitions.sensors or () if sensor.name == "sync_health")
+    context = dg.build_sensor_context(instance=instance, cursor=cursor)
+    result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def observed(result: dg.SensorResult) -> dict[str, dict[str, Any]]:
+    return {
+        event.asset_key.to_user_string(): {name: value.value for name, value in event.metadata.items()}
+        for event in result.asset_events
+        if isinstance(event, dg.AssetObservation)
+    }
+
+
+def test_the_sensor_shows_every_sync_on_its_audience_and_in_the_overview_and_only_news(
+    definitions: dg.Definitions,
+) -> None:
+    with dg.instance_for_test() as instance:
+        first = tick(definitions, instance, None)
+        shown = observed(first)
+        assert shown.keys() == {"audiences/carts", OVERVIEW.to_user_string()}
+        (row,) = shown["audiences/carts"]["syncs"].records
+        assert (row.data["status"], row.data["last run"], row.data["matched users"]) == (
+            "pending",
+            "never",
+            "not known yet",
+        )
+        again = tick(definitions, instance, first.cursor)
+        assert not again.asset_events
+        assert definitions.resolve_job_def("sync__carts__meta_ads").execute_in_process(instance=instance).success
+        after = tick(definitions, instance, again.cursor)
+        (row,) = observed(after)["syncs_overview"]["syncs"].records
+        assert (row.data["status"], row.data["accepted"], row.data["frequency"]) == ("active", "2", "every 1 hour")
+        assert "ann@example" not in str(after)
+
+
+def test_matched_users_are_asked_for_at_the_platforms_pace_and_kept_as_a_series(
+    definitions: dg.Definitions, fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dg.instance_for_test() as instance:
+        definitions.resolve_job_def("sync__carts__meta_ads").execute_in_process(instance=instance)
+        first = tick(definitions, instance, None)
+        assert "syncs/carts/meta_ads" not in observed(first), "the run has just asked"
+        engine = sa.create_engine(fresh_postgres_url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE audience_syncs.matched_users SET as_of = as_of - interval '7 hours'")
+        second = tick(definitions, instance, first.cursor)
+        reading = observed(second)["syncs/carts/meta_ads"]
+        assert reading["accepted"] == 2
+        assert "approximate" in str(reading["matched"])
+        with engine.begin() as connection:
+            assert connection.scalar(sa.text("SELECT count(*) FROM audience_syncs.matched_users")) == 2
+        engine.dispose()
+
+
+def test_a_source_that_is_down_or_a_token_that_is_refused_does_not_stop_the_watch(
+    definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SHOP_URL", "postgresql://nobody:secret-word@127.0.0.1:1/none")
+    with dg.instance_for_test() as instance:
+        shown = observed(tick(definitions, instance, None))
+    assert shown["syncs_overview"]["syncs_in_words"] == "1 pending"
+    assert "secret-word" not in caplog.text
