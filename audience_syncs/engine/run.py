@@ -27,6 +27,8 @@ from audience_syncs.model.errors import (
     AudienceSyncsError,
     GuardBlocked,
     ListMissing,
+    NoAnswer,
+    NotApplied,
     SourceError,
 )
 from audience_syncs.model.values import (
@@ -442,6 +444,9 @@ class _Run:
 
     def _record_failure(self, connection: sa.Connection, error: BaseException, destination: Destination) -> None:
         """Writes how the run ended. Where even that fails (the database is gone), the next run marks it interrupted."""
+        if isinstance(error, (NotApplied, NoAnswer)) and not error.remedy:
+            error.where = self.where
+            error.remedy = "nothing is lost: run again when the platform answers; the next run goes on where this ended"
         status = RunStatus.BLOCKED if isinstance(error, GuardBlocked) else RunStatus.FAILED
         text = str(error) if isinstance(error, AudienceSyncsError) else type(error).__name__
         if lost(connection):
