@@ -1,6 +1,6 @@
 """One sync run: stage, recover, plan, guard, deliver, book, settle. Knows no Dagster and no platform.
 
-run        the flow
+run        what can be done with a sync       flow       how a run goes
 prepare    a row of the audience -> what is sent
 plan       what has to change, sealed          leaving    who leaves, with which identifiers
 adopt      who is in the list already          undo, forget    other things to plan
