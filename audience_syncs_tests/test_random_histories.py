@@ -1,0 +1,231 @@
+"""After any history of people, definitions and faults, one clean run makes the list the audience.
+
+Histories are drawn by hypothesis and played on real PostgreSQL, through the real HTTP client, to the real simulators. A
+history that ever failed is kept below as an example.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase, example, given, seed, settings
+from hypothesis import strategies as st
+
+from audience_syncs.model.values import SyncReport
+from audience_syncs.simulators import SimulatorServer
+from audience_syncs.warehouse import Warehouse, open_warehouse_at
+from audience_syncs_tests.history_world import REFUSED, STRANGER, Change, History, Run, World, sha
+
+HISTORIES = 250
+"""For each platform, in every run of the suite; ``--histories N`` plays N, ``--first-history S`` draws others."""
+
+PEOPLE_CHANGES = ["enter", "enter", "enter", "leave", "email", "emails", "phone", "lose", "swap", "share"]
+KINDS = [
+    "rate_limit",
+    "server_error",
+    "server_error_after",
+    "timeout_before",
+    "timeout_after",
+    "reset_before",
+    "reset_after",
+    "malformed",
+    "partial",
+    "reject_batch",
+    "forbidden",
+]
+
+changes = st.builds(
+    Change,
+    what=st.sampled_from([*PEOPLE_CHANGES, *PEOPLE_CHANGES, "mapping", "rules"]),
+    who=st.integers(0, 8),
+    value=st.integers(0, 47),
+)
+
+
+@st.composite
+def faults(draw: st.DrawFn) -> tuple[tuple[str, Any], ...]:
+    asked: dict[str, Any] = {
+        "kind": draw(st.sampled_from(KINDS)),
+        "rate": draw(st.sampled_from([0.3, 0.6, 1.0])),
+        "seed": draw(st.integers(0, 9)),
+        "skip": draw(st.integers(0, 6)),
+        "count": draw(st.integers(1, 6)),
+    }
+    if asked["kind"] in ("partial", "reject_batch") and draw(st.booleans()):
+        asked["email"] = draw(st.integers(0, 15))
+    return tuple(sorted(asked.items()))
+
+
+runs = st.builds(
+    Run,
+    faults=st.lists(faults(), max_size=2).map(tuple),
+    cut_at=st.none() | st.integers(0, 110),
+    overlap=st.sampled_from([False] * 7 + [True]),
+)
+
+
+def histories(platform: str) -> st.SearchStrategy[History]:
+    rounds = st.tuples(st.lists(changes, min_size=1, max_size=5).map(tuple), runs)
+    return st.builds(
+        History,
+        platform=st.just(platform),
+        batch_size=st.sampled_from([1, 2, 3, 7]),
+        concurrency=st.sampled_from([1, 3]),
+        rounds=st.lists(rounds, min_size=1, max_size=5).map(tuple),
+        last=st.lists(changes, max_size=4).map(tuple),
+        rejected_at_last=st.none() | st.integers(0, 15),
+    )
+
+
+KEPT: list[History] = [
+    # An addition that may have been applied, and the person is gone before the next run.
+    History(
+        "meta",
+        2,
+        1,
+        (
+            (
+                (Change("enter", 0, 0), Change("enter", 1, 1)),
+                Run(((("kind", "timeout_after"), ("operation", "users.add")),)),
+            ),
+        ),
+        (Change("leave", 0),),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def simulators() -> Iterator[str]:
+    with SimulatorServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def warehouse(postgres_url: str) -> Iterator[Warehouse]:
+    with open_warehouse_at(postgres_url) as warehouse:
+        with warehouse.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            name = connection.scalar(sa.text("SELECT current_database()"))
+            # What dies in these histories is our process, never the machine.
+            connection.exec_driver_sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
+        yield warehouse
+
+
+@pytest.mark.parametrize("platform", ["meta", "hubspot"])
+def test_after_any_history_one_clean_run_makes_the_list_the_audience(
+    platform: str, warehouse: Warehouse, simulators: str, request: pytest.FixtureRequest
+) -> None:
+    count = request.config.getoption("--histories") or HISTORIES
+    first = request.config.getoption("--first-history")
+    played: list[World] = []
+
+    def play_one(history: History) -> None:
+        played.append(play(history, warehouse, simulators))
+
+    test: Any = given(histories(platform))(play_one)
+    test = settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        # The same histories for the same code, unless others are asked for.
+        derandomize=not first,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        print_blob=True,
+    )(test)
+    if first:
+        test = seed(first)(test)
+    for kept in KEPT:
+        if kept.platform == platform:
+            test = example(kept)(test)
+    test()
+    died = sum(world.cuts for world in played)
+    bad = sum(len(world.history.rounds) for world in played)
+    sys.stdout.write(f"{platform}: {len(played)} histories, {bad} bad runs, {died} of them killed\n")
+    assert died > len(played) / 5, "hardly any process was killed: the histories prove less than they say"
+
+
+def play(history: History, warehouse: Warehouse, simulators: str) -> World:
+    world = World(warehouse, simulators, history)
+    for before, run in history.rounds:
+        for change in before:
+            world.change(change)
+        world.run(run)
+    for change in history.last:
+        world.change(change)
+    refused = set()
+    if history.rejected_at_last is not None:
+        refused = {REFUSED}
+        world.refuse(history.rejected_at_last)
+    report = world.run()
+    assert report is not None
+    check(world, report, refused)
+    requests.delete(world.inspect("requests"), timeout=30)
+    world.run_again()
+    received = requests.get(world.inspect("requests"), timeout=30).json()
+    changing = [r for r in asked_of(received) if r.startswith(("users.", "contacts.upsert", "memberships."))]
+    assert not changing, f"the second run sent {changing}"
+    world.heal()
+    return world
+
+
+def asked_of(received: Any) -> list[str]:
+    entries = received["requests"] if isinstance(received, dict) else received
+    return [str(entry["operation"]) for entry in entries]
+
+
+def check(world: World, report: SyncReport, refused: set[str]) -> None:
+    """List = audience, ledger = list, rejected named, the stranger still there."""
+    on_wire = sha if world.platform == "meta" else str
+    members = requests.get(world.inspect(f"lists/{world.list_id}/members"), timeout=30).json()["members"]
+    field = "EMAIL" if world.platform == "meta" else "email"
+    listed = [member[field] for member in members if member.get(field)]
+    rejected = {
+        who for who, person in world.people.items() if set(person.emails) & refused or not world.reaches(person)
+    }
+    delivered = {who: person for who, person in world.people.items() if who not in rejected}
+    wanted = {address for person in delivered.values() for address in world.emails_of(person)}
+    found = set(listed) - {on_wire(STRANGER)}
+    assert on_wire(STRANGER) in listed, "somebody else's row was removed"
+    assert {on_wire(address) for address in wanted} <= found, "somebody is missing"
+    assert found <= {on_wire(address) for address in wanted}, "somebody is there who should not be"
+    if world.platform == "hubspot":
+        assert len(listed) == len(set(listed))
+    check_phones(world, members, delivered)
+    with world.warehouse.engine.connect() as connection:
+        ledger = {
+            key: (state, set(identifiers))
+            for key, state, identifiers in connection.execute(
+                sa.text("SELECT member_key, state, identifiers FROM audience_syncs.ledger")
+            )
+        }
+        named = set(connection.scalars(sa.text("SELECT member_key FROM audience_syncs.rejections")))
+        unsettled = connection.scalar(sa.text("SELECT count(*) FROM audience_syncs.plans WHERE status <> 'settled'"))
+    assert unsettled == 0
+    assert {who for who, (state, _) in ledger.items() if state == "accepted"} == {str(who) for who in delivered}
+    for who, person in delivered.items():
+        kept = {text.split(":", 1)[1] for text in ledger[str(who)][1] if text.split(":")[0] == field}
+        assert kept == {on_wire(address) for address in world.emails_of(person)}, "the ledger is not the list"
+    assert {str(who) for who in rejected} <= named, "a rejected member is not named"
+    assert not named & {str(who) for who in delivered}, "an accepted member is called rejected"
+    assert report.accepted == len(delivered)
+
+
+def check_phones(world: World, members: list[dict[str, Any]], delivered: dict[int, Any]) -> None:
+    """Meta: who has only a phone is there by it, and nobody else is."""
+    if world.platform != "meta":
+        return
+    phones = (
+        {sha(person.phone[1:]) for person in delivered.values() if person.phone} if "PHONE" in world.mapped else set()
+    )
+    without_email = {
+        sha(person.phone[1:]) for person in delivered.values() if person.phone and not person.emails
+    } & phones
+    held = {member["PHONE"] for member in members if member.get("PHONE")}
+    assert without_email <= held, "somebody with only a phone is missing"
+    alone = {member["PHONE"] for member in members if member.get("PHONE") and not member.get("EMAIL")}
+    assert alone <= phones, "somebody is there by a phone that nobody has"
