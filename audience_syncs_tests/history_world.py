@@ -84,10 +84,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Run:
-    """A run on a bad day. ``cut_at``: the statement at which the process dies; ``overlap``: a second start meanwhile."""
+    """A run on a bad day. ``cut_at``: the statement at which the process dies; ``dies_at``: the request at which it dies,
+    even: before it was sent, odd: before its answer was read; ``overlap``: a second start meanwhile."""
 
     faults: tuple[tuple[tuple[str, Any], ...], ...] = ()
     cut_at: int | None = None
+    dies_at: int | None = None
     overlap: bool = False
 
 
@@ -206,7 +208,7 @@ class World:
 
     # Running
 
-    def destination(self) -> Destination:
+    def destination(self, dies_at: int | None = None) -> Destination:
         base_url = f"{self.simulators}/{self.platform}"
         settings: dict[str, Any] = {"base_url": base_url, "attempts": 2, "timeout_s": TIMEOUT_S}
         if self.platform == "meta":
@@ -217,6 +219,8 @@ class World:
             opened = HubSpot(Account("h", {"access_token": self.token}, settings), {})
         opened._http._first_backoff_s = 0.001
         opened._http.pace = Unpaced()
+        if dies_at is not None:
+            opened._http._once = self.dying_at_request(opened._http._once, dies_at)
         spec = opened.spec
         opened.spec = dataclasses.replace(
             spec, batch_size=self.history.batch_size, concurrency=self.history.concurrency
@@ -268,7 +272,7 @@ class World:
                     if run.overlap:
                         self.overlapping(audience, sync)
                     else:
-                        run_sync(audience, sync, self.destination(), self.warehouse, run_id="run")
+                        run_sync(audience, sync, self.destination(run.dies_at), self.warehouse, run_id="run")
             except (AudienceSyncsError, Killed, sa.exc.SQLAlchemyError):
                 pass
             finally:
@@ -302,6 +306,25 @@ class World:
 
     def heal(self) -> None:
         requests.delete(f"{self.simulators}/_simulator/faults", timeout=30)
+
+    def dying_at_request(self, once: Any, number: int) -> Any:
+        """The process dies with its n-th request on the way; the others of the same moment get out, or do not."""
+        left = itertools.count(number // 2, -1)
+        dead = threading.Event()
+
+        def request(*arguments: Any) -> Any:
+            if dead.is_set():
+                raise Killed
+            if next(left) != 0:
+                return once(*arguments)
+            if number % 2:
+                once(*arguments)
+            dead.set()
+            self.cuts += 1
+            cut_connections(self.warehouse)
+            raise Killed
+
+        return request
 
     @contextmanager
     def dying_at(self, number: int | None) -> Iterator[None]:

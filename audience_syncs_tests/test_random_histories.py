@@ -65,6 +65,7 @@ runs = st.builds(
     Run,
     faults=st.lists(faults(), max_size=2).map(tuple),
     cut_at=st.none() | st.integers(0, 110),
+    dies_at=st.none() | st.integers(0, 29),
     overlap=st.sampled_from([False] * 7 + [True]),
 )
 

@@ -1,0 +1,299 @@
+"""Nothing is lost and next to nothing repeated when processes are killed: ours, the database's, the platform's.
+
+200,000 members go to the Meta simulator under faults while real processes are ended with SIGKILL at random moments, of
+which some are aimed at each step of a run. Between two kills the audience changes, so that there is always work. What may be
+repeated is what was in flight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+import psutil
+import pytest
+import requests
+import sqlalchemy as sa
+
+from audience_syncs.audiences import evaluate_audience
+from audience_syncs.demo.postgres import EmbeddedPostgres
+from audience_syncs.destinations.contract import ListRequest
+from audience_syncs.simulators import SimulatorServer
+from audience_syncs.warehouse import open_warehouse_at
+from audience_syncs_tests.kill_worker import CONCURRENCY, audience, destination
+
+STRANGER = "stranger@example.com"
+KILLS = 25
+MEMBERS = 200_000
+AIMS = ["deliver", "deliver", "deliver", "plan", "settle", "start"]
+"""At which step of the run the killer waits, before it lets a random moment pass."""
+FAULTS: list[dict[str, Any]] = [
+    {"kind": "rate_limit", "rate": 0.05, "retry_after_s": 0.02},
+    {"kind": "server_error", "rate": 0.03},
+    {"kind": "server_error_after", "rate": 0.02},
+    {"kind": "reset_after", "rate": 0.02},
+    {"kind": "reset_before", "rate": 0.02},
+    {"kind": "malformed", "rate": 0.02},
+    {"kind": "timeout_after", "rate": 0.3, "skip": 20, "count": 1, "delay_s": 2.5},
+    {"kind": "slow", "rate": 0.3, "delay_s": 0.02},
+]
+SENT_TWICE = """
+WITH ordered AS (SELECT id, lead(id) OVER (ORDER BY id) AS next_id FROM audience_syncs.plans),
+answered AS (
+    SELECT p.plan_id, p.member_key, max(p.payload_digest::text) AS payload_digest, bool_or(p.kind = 'remove') AS removed
+    FROM audience_syncs.plan p
+    LEFT JOIN audience_syncs.batches b USING (plan_id, phase, batch)
+    LEFT JOIN audience_syncs.verdicts v USING (plan_id, seq)
+    WHERE p.kind IN ('add', 'update', 'remove', 'retract')
+    GROUP BY 1, 2
+    HAVING bool_and(p.phase = 0 OR (b.booked_at IS NOT NULL AND coalesce(v.verdict, 'accepted') = 'accepted'))
+)
+SELECT count(*) FROM answered a
+JOIN ordered o ON o.id = a.plan_id
+JOIN audience_syncs.plan n ON n.plan_id = o.next_id AND n.member_key = a.member_key AND n.phase > 0
+WHERE (n.kind IN ('add', 'update') AND n.payload_digest::text = a.payload_digest) OR (a.removed AND n.kind = 'remove')
+"""
+"""Members whose every row of a plan was accepted, and who are sent the same again by the next plan."""
+
+
+class Site:
+    """The database, the platform, the process that syncs; and what kills them."""
+
+    def __init__(self, folder: Path, members: int, seed: int) -> None:
+        self.folder = folder
+        self.chance = random.Random(seed)
+        self.postgres = EmbeddedPostgres(folder / "pg").start()
+        self.database = self.postgres.create_database("kill")
+        self.simulators = SimulatorServer(folder / "simulators").start()
+        self.in_flight: list[int] = []
+        self.landed: Counter[str] = Counter()
+        self.members = members
+        self.execute("CREATE TABLE people (id int PRIMARY KEY, email text, phone text)")
+        self.execute(
+            "INSERT INTO people SELECT g, 'p' || g || '@example.com', CASE WHEN g % 3 = 0 THEN '+49151' || 10000000 + g END "
+            f"FROM generate_series(1, {members}) g"
+        )
+        # One in a hundred shares an email with somebody else.
+        self.execute("UPDATE people SET email = 'p' || id + 1 || '@example.com' WHERE id % 100 = 7")
+        list_id = destination(self.simulators.url).ensure_list(ListRequest("Crowd")).id
+        self.list_url = f"{self.simulators.url}/_simulator/meta/lists/{list_id}/members"
+        put = requests.post(self.list_url, json={"members": [{"EMAIL": sha(STRANGER)}]}, timeout=60)
+        assert put.ok
+
+    def execute(self, statement: str) -> None:
+        self.scalar(statement, fetch=False)
+
+    def scalar(self, statement: str, *, fetch: bool = True) -> Any:
+        engine = sa.create_engine(self.database, poolclass=sa.pool.NullPool)
+        with engine.begin() as connection:
+            result = connection.execute(sa.text(statement.replace(":", "\\:")))
+            return result.scalar() if fetch else None
+
+    def change_people(self, turn: int) -> None:
+        """A fifth of the crowd: some leave, some come back, some change their email."""
+        self.execute(f"DELETE FROM people WHERE id % 20 = {turn % 20}")
+        self.execute(
+            f"INSERT INTO people SELECT g, 'p' || g || '@example.com', NULL FROM generate_series(1, {self.members}) g "
+            f"WHERE g % 20 = {(turn + 10) % 20} ON CONFLICT DO NOTHING"
+        )
+        self.execute(f"UPDATE people SET email = 'q{turn}-' || id || '@example.com' WHERE id % 20 = {(turn + 5) % 20}")
+
+    def evaluate(self) -> None:
+        with open_warehouse_at(self.database) as warehouse:
+            evaluate_audience(audience(), warehouse, run_id="kill")
+
+    def post_faults(self) -> None:
+        for fault in FAULTS:
+            seeded = {"platform": "meta", "seed": self.chance.randrange(1000)} | fault
+            assert requests.post(f"{self.simulators.url}/_simulator/faults", json=seeded, timeout=60).ok
+
+    def heal(self) -> None:
+        requests.delete(f"{self.simulators.url}/_simulator/faults", timeout=60)
+
+    def start_worker(self) -> Worker:
+        return Worker(self.database, self.simulators.url)
+
+    def kill(self, target: str, worker: Worker) -> None:
+        if target == "worker":
+            worker.process.kill()
+            worker.process.wait()
+        elif target == "database":
+            self.kill_database()
+            worker.process.wait(timeout=60)  # it ends by itself: without its connection it may book nothing
+            self.postgres = EmbeddedPostgres(self.folder / "pg").start()
+        else:
+            self.simulators.kill()
+            time.sleep(self.chance.uniform(0, 0.3))
+            self.simulators.start()
+            self.post_faults()
+            time.sleep(self.chance.uniform(0, 0.5))
+            worker.process.kill()
+            worker.process.wait()
+
+    def kill_database(self) -> None:
+        pid = int((self.folder / "pg" / "postmaster.pid").read_text().split()[0])
+        postmaster = psutil.Process(pid)
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, timeout=20)
+
+    def note_where_it_landed(self) -> None:
+        """What the state tables say of the moment: which step was cut, how many batches were in flight."""
+        plan = self.scalar("SELECT max(id) FROM audience_syncs.plans WHERE status = 'sealed'")
+        if plan is None:
+            self.landed["before sealing, or after settling"] += 1
+            return
+        flying = int(
+            self.scalar(f"SELECT count(*) FROM audience_syncs.batches WHERE plan_id = {plan} AND booked_at IS NULL")
+        )
+        sent = int(self.scalar(f"SELECT count(*) FROM audience_syncs.batches WHERE plan_id = {plan}"))
+        planned = int(
+            self.scalar(
+                f"SELECT count(*) FROM (SELECT DISTINCT phase, batch FROM audience_syncs.plan WHERE plan_id = {plan} AND phase > 0) x"
+            )
+        )
+        self.in_flight.append(flying)
+        if flying:
+            self.landed["batches in flight"] += 1
+        elif sent < planned:
+            self.landed["between two batches"] += 1
+        else:
+            self.landed["all answered, not settled"] += 1
+
+
+class Worker:
+    """A run in a process of its own, and the steps it tells of."""
+
+    def __init__(self, database: str, simulators: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "audience_syncs_tests.kill_worker", database, simulators],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: Queue[str] = Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.put(line.strip())
+        self.lines.put("")
+
+    def wait_for(self, step: str) -> bool:
+        """Until the run is at that step; False if it ended before."""
+        if step == "start":
+            return True
+        while True:
+            try:
+                line = self.lines.get(timeout=120)
+            except Empty:
+                return False
+            if line == f"step {step}":
+                return True
+            if not line:
+                return False
+
+    def finish(self) -> str:
+        """The last line it wrote."""
+        self.process.wait(timeout=300)
+        last = ""
+        while (line := self.lines.get(timeout=30)) != "":
+            last = line
+        return last
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # A short path: a Unix socket's is limited to some 100 characters.
+    folder = Path(tempfile.mkdtemp(prefix="as_kill_"))
+    folder.chmod(0o755)  # as root, PostgreSQL runs as a user of its own
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_list_is_the_audience_after_any_process_was_killed_at_any_moment(
+    folder: Path, request: pytest.FixtureRequest
+) -> None:
+    kills = request.config.getoption("--kills") or KILLS
+    members = request.config.getoption("--kill-members") or MEMBERS
+    began = time.monotonic()
+    site = Site(folder, members, seed=kills)
+    try:
+        targets = Counter[str]()
+        for turn in range(kills):
+            target = ("worker", "worker", "worker", "database", "simulator")[turn % 5]
+            if turn:
+                site.change_people(turn)
+            site.evaluate()
+            site.post_faults()
+            worker = site.start_worker()
+            worker.wait_for(AIMS[turn % len(AIMS)])
+            time.sleep(site.chance.uniform(0, 1.2))
+            site.kill(target, worker)
+            targets[target] += 1
+            site.heal()
+            site.note_where_it_landed()
+        site.evaluate()
+        last = site.start_worker().finish()
+        assert last.startswith("report "), last
+        check(site)
+        seconds = time.monotonic() - began
+        sys.stdout.write(
+            f"{members:,} members, {kills} kills in {seconds:.0f} s: {dict(targets)}; landed: {dict(site.landed)}; "
+            f"batches in flight when killed: {sum(site.in_flight)}, at most {max(site.in_flight, default=0)} at once\n"
+        )
+        assert site.landed["batches in flight"] >= kills / 5, "the kills hit hardly anything"
+    finally:
+        site.simulators.stop()
+        site.postgres.stop()
+
+
+def check(site: Site) -> None:
+    """List = audience = ledger; the stranger is there; nothing was repeated but what was in flight."""
+    listed = requests.get(site.list_url, params={"field": "EMAIL"}, timeout=120).json()
+    engine = sa.create_engine(site.database, poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        wanted = {sha(email) for email in connection.scalars(sa.text("SELECT email FROM people"))}
+        ledger = set(
+            connection.scalars(
+                sa.text(
+                    "SELECT substr(i, 7) FROM audience_syncs.ledger, unnest(identifiers) i "
+                    "WHERE i LIKE 'EMAIL:%' AND state = 'accepted'"
+                )
+            )
+        )
+        people = connection.scalar(sa.text("SELECT count(*) FROM people"))
+        accepted = connection.scalar(sa.text("SELECT count(*) FROM audience_syncs.ledger WHERE state = 'accepted'"))
+        unsettled = connection.scalar(sa.text("SELECT count(*) FROM audience_syncs.plans WHERE status <> 'settled'"))
+    assert len(listed) == len(set(listed))
+    assert set(listed) - wanted == {sha(STRANGER)}, "somebody is there who should not be, or the stranger is gone"
+    assert wanted <= set(listed), "somebody is missing"
+    assert ledger == wanted
+    assert (accepted, unsettled) == (people, 0)
+    assert max(site.in_flight, default=0) <= CONCURRENCY
+    assert site.scalar(SENT_TWICE) == 0, "members were sent again whose acceptance had been booked"
+    before = requests_of(site)
+    assert site.start_worker().finish().startswith("report ")
+    assert requests_of(site) == before, "a run without changes sent something"
+
+
+def requests_of(site: Site) -> int:
+    found = requests.get(f"{site.simulators.url}/_simulator/meta/requests", timeout=120).json()
+    entries = found["requests"] if isinstance(found, dict) else found
+    return sum(entry["operation"].startswith("users.") for entry in entries)
