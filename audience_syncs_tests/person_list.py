@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from audience_syncs.destinations.contract import DestinationSpec, FieldSpec, ListRequest
+from audience_syncs.destinations.contract import DestinationSpec, FieldSpec, ListMember, ListRequest
 from audience_syncs.model.config import Mode, Removal
-from audience_syncs.model.errors import AccessRefused, BatchRefused, NoAnswer, NotApplied
+from audience_syncs.model.errors import AccessRefused, BatchRefused, ListMissing, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, Batch, FieldValue, Outgoing, RemoteList, Verdict, VerdictKind
 
 STRENGTH = ("EMAIL", "PHONE", "EXTERN_ID")
@@ -40,6 +40,7 @@ def spec(batch_size: int = 10, concurrency: int = 1) -> DestinationSpec:
         required_settings=frozenset(),
         modes=frozenset(Mode),
         removals=frozenset(Removal),
+        reads_members=True,
         batch_size=batch_size,
         concurrency=concurrency,
     )
@@ -62,6 +63,13 @@ class PersonList:
         self.last_words: Path | None = None
         """Where to write who is in the list before the process dies."""
         self.people: dict[str, dict[str, set[str]]] = {}
+        self.records_written: dict[str, Mapping[str, FieldValue]] = {}
+        """What the modes without a list wrote: email -> fields."""
+        self.cleared: list[tuple[set[str], tuple[str, ...]]] = []
+        self.deleted: list[set[str]] = []
+        self.is_gone = False
+        """Whether somebody deleted the list."""
+        self.list_number = 1
         self.calls: list[tuple[str, int]] = []
         self.members_sent: list[tuple[str, Mapping[str, FieldValue]]] = []
         self._aliases: dict[str, str] = {}
@@ -72,7 +80,38 @@ class PersonList:
         return len(self.calls)
 
     def ensure_list(self, wanted: ListRequest) -> RemoteList:
-        return RemoteList(wanted.id or "list-1", wanted.name, "https://platform.example/list-1", wanted.id is None)
+        if self.is_gone:
+            if wanted.id is not None:
+                raise ListMissing("there is no such list any more")
+            self.is_gone, self.list_number, self.people = False, self.list_number + 1, {}
+        list_id = wanted.id or f"list-{self.list_number}"
+        return RemoteList(list_id, wanted.name, f"https://platform.example/{list_id}", wanted.id is None)
+
+    def members(self, list_id: str) -> Iterator[Sequence[ListMember]]:
+        for name, person in self.people.items():
+            yield [ListMember({field: sorted(values) for field, values in person.items()}, remote_id=f"id of {name}")]
+
+    def records(self) -> RemoteList:
+        return RemoteList("records", "Records")
+
+    def write(self, batch: Batch, mode: Mode) -> Sequence[Verdict]:
+        return self._call(mode.value, batch, self._writing(mode))
+
+    def _writing(self, mode: Mode) -> Callable[[Outgoing], None]:
+        def write(member: Outgoing) -> None:
+            key = str(member.fields["EMAIL"])
+            if mode is not Mode.INSERT or key not in self.records_written:
+                self.records_written[key] = member.fields
+
+        return write
+
+    def clear_fields(self, list_id: str, batch: Batch, fields: Sequence[str]) -> Sequence[Verdict]:
+        self.cleared += [(set(_values(member.fields)), tuple(fields)) for member in batch.members]
+        return self._call("clear_fields", batch, self._take)
+
+    def delete_records(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
+        self.deleted += [set(_values(member.fields)) for member in batch.members]
+        return self._call("delete_records", batch, self._take)
 
     def add(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
         return self._call("add", batch, self._put)
@@ -96,6 +135,8 @@ class PersonList:
             self.calls.append((operation, len(batch)))
             self.members_sent.extend((operation, member.fields) for member in batch.members)
             event = self.script(operation, batch)
+            if self.is_gone:
+                raise ListMissing("there is no such list any more")
             if event == "die_before":
                 self._die()
             if event == "not_applied":

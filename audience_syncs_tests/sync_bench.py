@@ -37,12 +37,20 @@ class Bench:
         self.list = PersonList()
         self.sync = sync_config()
         self.sql = "SELECT id, email, phone, first_name FROM people"
+        self.freshness_sql: str | None = None
         self.runs = 0
         self.execute("CREATE TABLE people (id text, email text, phone text, first_name text)")
 
     @property
     def audience(self) -> AudienceConfig:
-        return AudienceConfig(name="people", source="shop", primary_key="id", sql=self.sql, syncs=[self.sync])
+        return AudienceConfig(
+            name="people",
+            source="shop",
+            primary_key="id",
+            sql=self.sql,
+            freshness_sql=self.freshness_sql,
+            syncs=[self.sync],
+        )
 
     def execute(self, statement: str) -> None:
         with self.warehouse.engine.begin() as connection:
@@ -83,6 +91,15 @@ class Bench:
             run_id=f"run-{self.runs}",
             options=RunOptions(**options),
         )
+
+    def put_others(self, *emails: str) -> None:
+        """People whom somebody else put into the list."""
+        for email in emails:
+            self.list.people[f"EMAIL:{email_hash(email)}"] = {"EMAIL": {email_hash(email)}}
+
+    def operations(self, mark: int = 0) -> list[tuple[str, int]]:
+        """What was called since, with how many members."""
+        return self.list.sent_since(mark)
 
     def ledger(self) -> dict[str, tuple[str, list[str]]]:
         return {
