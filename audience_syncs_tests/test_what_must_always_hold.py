@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,7 @@ from audience_syncs.model.errors import AudienceError, AudienceSyncsError, Guard
 from audience_syncs.model.values import RunOptions, SyncReport
 from audience_syncs.simulators import SimulatorServer
 from audience_syncs.warehouse import Warehouse, open_warehouse_at
+from audience_syncs.warehouse.state import State
 from audience_syncs_tests.history_world import STRANGER, History, Person, World, cut_connections, ruled, sha
 
 
@@ -106,6 +108,15 @@ class Story(World):
         with self.warehouse.engine.connect() as connection:
             found = connection.execute(sa.text("SELECT member_key, state FROM audience_syncs.ledger")).all()
         return {self.names[int(key)]: state for key, state in found}
+
+    def wait_until_delivering(self) -> None:
+        State(self.warehouse).prepare()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with self.warehouse.engine.connect() as connection:
+                if connection.scalar(sa.text("SELECT count(*) FROM audience_syncs.plans WHERE status = 'sealed'")):
+                    return
+        raise TimeoutError("no plan was sealed")
 
     def rejections(self) -> list[tuple[str, str]]:
         with self.warehouse.engine.connect() as connection:
@@ -290,8 +301,7 @@ def test_10_two_runs_of_one_sync_never_overlap(story: Story) -> None:
     reports: list[SyncReport] = []
     first = threading.Thread(target=lambda: reports.append(story.sync()))
     first.start()
-    while not story.is_locked():
-        pass
+    story.wait_until_delivering()
     audience, sync = story.definitions()
     with pytest.raises(SyncLocked) as refused:
         run_sync(audience, sync, story.destination(), story.warehouse, run_id="second")
@@ -311,8 +321,7 @@ def test_10_a_dead_process_does_not_keep_the_lock(story: Story) -> None:
 
     dying = threading.Thread(target=die)
     dying.start()
-    while not story.is_locked():
-        pass
+    story.wait_until_delivering()
     cut_connections(story.warehouse)
     dying.join()
     story.heal()
