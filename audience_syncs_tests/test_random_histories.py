@@ -97,6 +97,14 @@ KEPT: list[History] = [
         ),
         (Change("leave", 0),),
     ),
+    # Who shares an email with somebody who is taken out by their phone: the platform takes out the person both are.
+    History(
+        "meta",
+        2,
+        1,
+        (((Change("enter", 0, 0), Change("enter", 1, 12), Change("share", 1, 0), Change("phone", 1, 4)), Run()),),
+        (Change("leave", 0),),
+    ),
 ]
 
 
