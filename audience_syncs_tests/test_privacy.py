@@ -153,7 +153,8 @@ def test_13_nothing_personal_and_no_secret_is_in_anything_that_was_written(demo:
 
 def _prove_that_it_would_be_found(secrets: Secrets) -> None:
     """The search itself: one of each kind, hidden as logs and JSON hide it."""
-    email = next(email for email in sorted(secrets.emails) if not email.isascii())
+    email = "josé.müller@exämple.com"
+    secrets.add_email(email)
     plain = next(email for email in sorted(secrets.emails) if email.isascii())
     phone = sorted(secrets.phones)[0]
     for text in (

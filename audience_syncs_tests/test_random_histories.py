@@ -97,6 +97,20 @@ KEPT: list[History] = [
         ),
         (Change("leave", 0),),
     ),
+    # An email that passes to somebody who then does not get in, and leaves too.
+    History(
+        "meta",
+        2,
+        1,
+        (
+            ((Change("enter", 0, 0), Change("enter", 2, 1)), Run()),
+            (
+                (Change("leave", 0), Change("enter", 1, 0)),
+                Run(((("kind", "forbidden"), ("operation", "users.add")),)),
+            ),
+        ),
+        (Change("leave", 1),),
+    ),
     # Who shares an email with somebody who is taken out by their phone: the platform takes out the person both are.
     History(
         "meta",
