@@ -45,7 +45,7 @@ BAD_AUDIENCES = {
     ),
     "keyed_by_email": ("SELECT DISTINCT email AS id, email FROM shop.users WHERE email IS NOT NULL LIMIT 50", "id"),
 }
-EMAIL_LIKE = re.compile(r"[^\s\"'<>,;:()\[\]{}=\\]+@[^\s\"'<>,;:()\[\]{}=\\]+")
+EMAIL_LIKE = re.compile(r"[\w.+\-]+@[\w.\-]+")
 DIGITS = re.compile(r"\+?\d[\d \-().]{7,}\d")
 HEX = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{32}\b")
 
