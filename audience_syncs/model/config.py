@@ -239,6 +239,10 @@ class SyncConfig(Config):
     list: ListConfig = Field(default_factory=ListConfig)
     mode: Mode = Mode.MIRROR
     removal: Removal = Removal.REMOVE
+    adopt: bool = Field(
+        default=False,
+        description="Take over an existing list: members of the audience who are in it already are booked, not sent again.",
+    )
     mapping: dict[str, MappedField] = Field(
         min_length=1, description="Destination field -> column, `{column: ...}` or `{constant: ...}`."
     )
