@@ -185,6 +185,7 @@ class HubSpot:
         Contacts that are archived while the list is read are not in it any more, and passed over.
         """
         path, after, seen = f"{_LISTS}/{list_id}/memberships/join-order", "", 0
+        cursors = {after}
         while True:
             asked: dict[str, str | int] = {"limit": _PAGE, **({"after": after} if after else {})}
             try:
@@ -203,8 +204,9 @@ class HubSpot:
             following = _cursor_after(answer)
             if following is None:
                 break
-            if following == after:
-                raise NotApplied("hubspot memberships: the next page is the same one")
+            if following in cursors:
+                raise NotApplied("hubspot memberships: the pages go round in circles")
+            cursors.add(following)
             after = following
         if not seen and answer.body.get("total"):
             raise NotApplied("hubspot memberships: the list has members, and HubSpot shows none")

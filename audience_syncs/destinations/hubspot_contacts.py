@@ -158,8 +158,8 @@ class Writes:
         for result in entries(answer, "results"):
             meant = _meant(result.get("objectWriteTraceId"), _names_in(result, self._by), keys)
             unattributed += not meant
-            for key in meant[:1] if result.get("id") else ():
-                self.records[key] = str(result["id"])
+            for key in meant[:1] if _record_of(result) else ():
+                self.records[key] = _record_of(result)
                 open_questions.pop(key, None)
         for error in entries(answer, "errors"):
             meant = _meant_by_error(error, keys)
@@ -216,13 +216,15 @@ class Found:
             raise_refusal(answer, "look contacts up")
         if not isinstance(answer.body, dict) or not isinstance(answer.body.get("results"), list):
             raise NotApplied("hubspot contacts.read: the answer has no results")
-        unattributed = 0
-        for result in entries(answer, "results"):
-            meant = _meant(None, _names_in(result, self._by), keys)
+        results = list(entries(answer, "results"))
+        unattributed = len(answer.body["results"]) - len(results)
+        for result in results:
+            record = _record_of(result)
+            meant = _meant(None, _names_in(result, self._by), keys) if record else []
             unattributed += not meant
-            for key in meant if result.get("id") else ():
-                self.records[key] = str(result["id"])
-                self.addresses[self.records[key]] = _addresses_in(result)
+            for key in meant:
+                self.records[key] = record
+                self.addresses[record] = _addresses_in(result)
         for problem in entries(answer, "errors"):
             gone = _meant_by_error(problem, keys) if problem.get("category") == NOT_THERE else []
             self.missing.update(gone)
@@ -269,7 +271,13 @@ def _names_in(result: Mapping[str, Any], by: By) -> list[str]:
     """What a contact in an answer may have been asked for by."""
     if by is By.EMAIL:
         return _addresses_in(result)
-    return [str(result.get("id") or ""), *_listed(result, _MERGED)]
+    return [_record_of(result), *_listed(result, _MERGED)]
+
+
+def _record_of(result: Mapping[str, Any]) -> str:
+    """A contact's record id; empty where the answer has none."""
+    found = result.get("id")
+    return str(found) if isinstance(found, str | int) else ""
 
 
 def _addresses_in(result: Mapping[str, Any]) -> list[str]:
