@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from audience_syncs.destinations.contract import Destination, DestinationSpec
+from audience_syncs.destinations.contract import (
+    ClearsFields,
+    DeletesRecords,
+    Destination,
+    DestinationSpec,
+    ReadsMembers,
+    WritesRecords,
+)
 from audience_syncs.destinations.registry import (
     PLATFORMS,
     Problem,
@@ -18,7 +25,7 @@ from audience_syncs.destinations.registry import (
     spec_of,
 )
 from audience_syncs.identifiers import RULES
-from audience_syncs.model.config import DestinationConfig, SyncConfig
+from audience_syncs.model.config import DestinationConfig, Mode, Removal, SyncConfig
 from audience_syncs.model.errors import DefinitionError, MissingSecret
 
 SECRET = "EAAB-very-secret"
@@ -34,6 +41,15 @@ def meta(**changes: Any) -> DestinationConfig:
         }
         | changes
     )
+
+
+def hubspot(**changes: Any) -> DestinationConfig:
+    return DestinationConfig.model_validate(
+        {"name": "crm", "platform": "hubspot", "credentials": {"access_token": {"env": "HUBSPOT_TOKEN"}}} | changes
+    )
+
+
+OPENED = {"meta": meta, "hubspot": hubspot}
 
 
 def sync(**changes: Any) -> SyncConfig:
@@ -59,6 +75,23 @@ def test_every_platform_declares_rules_that_exist_and_can_do_something(platform:
     assert spec.removals
     assert spec.batch_size > 0
     assert spec.concurrency > 0
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_every_platform_can_do_exactly_what_it_declares(platform: str) -> None:
+    opened = open_destination(OPENED[platform](), {"META_TOKEN": "x", "HUBSPOT_TOKEN": "x"})
+    spec = opened.spec
+    assert spec is spec_of(platform)
+    # Nobody offers one of the three without the others: `write` is told the mode.
+    records = {Mode.UPSERT, Mode.UPDATE, Mode.INSERT}
+    assert spec.modes & records in (set(), records)
+    assert isinstance(opened, WritesRecords) == (records <= spec.modes)
+    assert isinstance(opened, ReadsMembers) == spec.reads_members
+    assert isinstance(opened, ClearsFields) == (Removal.CLEAR_FIELDS in spec.removals)
+    assert isinstance(opened, DeletesRecords) == (Removal.DELETE_RECORD in spec.removals)
+    # These two need nothing beyond `add` and `remove`.
+    assert {Mode.MIRROR, Mode.ADD, Mode.REMOVE} <= spec.modes
+    assert {Removal.REMOVE, Removal.KEEP} <= spec.removals
 
 
 @pytest.mark.parametrize(("written", "meant"), [("mta", "meta"), ("Meta", "meta"), ("hubspt", "hubspot")])
@@ -180,6 +213,9 @@ def test_a_required_setting_without_a_value_is_missing(value: str | None) -> Non
         {"mode": "mirror", "removal": "keep"},
         {"mode": "add"},
         {"mode": "add", "removal": "keep"},
+        {"mode": "remove"},
+        {"mode": "remove", "removal": "keep"},
+        {"adopt": False},
         {"mapping": {"PHONE": {"column": "phone", "region": "country", "default_region": "DE"}}},
         {"mapping": {"EXTERN_ID": "id", "COUNTRY": {"constant": "de"}, "FN": "first_name"}},
     ],
@@ -191,9 +227,12 @@ def test_a_sync_that_the_platform_can_do_has_no_problems(good: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("asked", "path", "message", "remedy"),
     [
-        ({"mode": "upsert"}, ("mode",), "cannot do mode `upsert`", "`add`, `mirror`"),
+        ({"mode": "upsert"}, ("mode",), "cannot do mode `upsert`", "`add`, `mirror`, `remove`"),
         ({"removal": "delete_record"}, ("removal",), "cannot do removal `delete_record`", "`keep`, `remove`"),
         ({"mode": "add", "removal": "remove"}, ("removal",), "never removes anybody", "removal: keep"),
+        ({"mode": "remove", "removal": "remove"}, ("removal",), "not those who leave it", "removal: keep"),
+        ({"adopt": True}, ("adopt",), "lets nobody read who is in a list", "Platforms that can: `hubspot`"),
+        ({"adopt": True, "mode": "add"}, ("adopt",), "so none can be adopted", "remove `adopt`"),
         ({"mapping": {"EMIAL": "email"}}, ("mapping", "EMIAL"), "no field `EMIAL`", "did you mean `EMAIL`"),
         ({"mapping": {"email": "email"}}, ("mapping", "email"), "no field `email`", "did you mean `EMAIL`"),
         ({"mapping": {"FN": "name"}}, ("mapping",), "no identifier", "`EMAIL`, `PHONE`, `MADID`, `EXTERN_ID`"),
@@ -229,3 +268,45 @@ def test_all_problems_of_a_sync_are_told_at_once() -> None:
         ("mapping", "EMIAL"),
         ("mapping", "FN", "region"),
     }
+
+
+CRM = {"destination": "crm", "mapping": {"email": "email", "city": "city"}}
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        {},
+        {"removal": "clear_fields"},
+        {"removal": "delete_record"},
+        {"removal": "delete_record", "mapping": {"email": "email"}},
+        {"adopt": True},
+        {"adopt": True, "mode": "add"},
+        *({"mode": mode} for mode in ("upsert", "update", "insert", "remove")),
+        *({"mode": mode, "removal": "keep"} for mode in ("add", "upsert", "update", "insert", "remove")),
+    ],
+)
+def test_a_sync_that_hubspot_can_do_has_no_problems(good: dict[str, Any]) -> None:
+    assert check_sync(hubspot(), sync(**CRM | good)) == []
+
+
+@pytest.mark.parametrize("mode", ["add", "upsert", "update", "insert", "remove"])
+@pytest.mark.parametrize("removal", ["remove", "clear_fields", "delete_record"])
+def test_a_removal_that_would_never_happen_is_refused(mode: str, removal: str) -> None:
+    problem = only(check_sync(hubspot(), sync(**CRM, mode=mode, removal=removal)))
+    assert problem.path == ("removal",)
+    assert f"`removal: {removal}` would do nothing" in problem.message
+    assert "removal: keep" in problem.remedy
+
+
+@pytest.mark.parametrize("mode", ["upsert", "update", "insert", "remove"])
+def test_a_list_that_is_not_filled_is_not_adopted(mode: str) -> None:
+    problem = only(check_sync(hubspot(), sync(**CRM, mode=mode, adopt=True)))
+    assert problem.path == ("adopt",)
+    assert "`add`, `mirror`" in problem.remedy
+
+
+def test_clearing_where_nothing_but_identifiers_is_mapped_is_refused() -> None:
+    problem = only(check_sync(hubspot(), sync(destination="crm", mapping={"email": "email"}, removal="clear_fields")))
+    assert problem.path == ("removal",)
+    assert "would clear nothing" in problem.message

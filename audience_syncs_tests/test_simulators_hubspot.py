@@ -41,6 +41,9 @@ class Portal:
     def upsert(self, inputs: list[Any]) -> requests.Response:
         return self.call("POST", f"{self.contacts}/batch/upsert", json={"inputs": inputs})
 
+    def update(self, inputs: list[Any]) -> requests.Response:
+        return self.call("POST", f"{self.contacts}/batch/update", json={"inputs": inputs})
+
     def ids(self, *emails: str) -> list[str]:
         answer = self.upsert([by_email(email) for email in emails])
         assert answer.status_code == 200, answer.text
@@ -256,6 +259,87 @@ def test_archived_and_erased_contacts_leave_their_lists(hubspot: Portal) -> None
     assert hubspot.held(list_id) == {c}
     assert hubspot.upsert([by_email("a@example.com")]).status_code == 200
     assert hubspot.upsert([by_email("b@example.com")]).status_code == 400
+
+
+def test_an_update_changes_and_empties_properties_and_makes_nobody(hubspot: Portal) -> None:
+    a, b = hubspot.ids("a@example.com", "b@example.com")
+    inputs: list[Any] = [
+        {"id": a, "properties": {"firstname": "Åsa", "city": "Oslo"}, "objectWriteTraceId": "0"},
+        {"id": "999999", "properties": {"firstname": "Nobody"}, "objectWriteTraceId": "1"},
+        {"id": b, "properties": {"createdate": "2020-01-01"}, "objectWriteTraceId": "2"},
+    ]
+    answer = hubspot.update(inputs)
+    assert answer.status_code == 207
+    body = answer.json()
+    assert [(each["id"], each["objectWriteTraceId"], "new" in each) for each in body["results"]] == [(a, "0", False)]
+    assert [(each["category"], each["context"]["objectWriteTraceId"]) for each in body["errors"]] == [
+        ("OBJECT_NOT_FOUND", ["1"]),
+        ("VALIDATION_ERROR", ["2"]),
+    ]
+    assert "READ_ONLY_VALUE" in body["errors"][1]["message"]
+    assert hubspot.update([{"id": a, "properties": {"city": ""}}]).status_code == 200
+    read = hubspot.call("GET", f"{hubspot.contacts}/{a}", params={"properties": "firstname,city"}).json()
+    assert (read["properties"].get("firstname"), read["properties"].get("city")) == ("Åsa", None)
+
+
+def test_an_update_without_trace_ids_fails_as_a_whole_and_takes_no_email_for_an_id(hubspot: Portal) -> None:
+    (a,) = hubspot.ids("a@example.com")
+    gone = hubspot.update([{"id": a, "properties": {"city": "x"}}, {"id": "999999", "properties": {}}])
+    assert (gone.status_code, gone.json()["category"]) == (404, "OBJECT_NOT_FOUND")
+    named = hubspot.update([{"id": "a@example.com", "idProperty": "email", "properties": {"city": "x"}}])
+    assert (named.status_code, named.json()["category"]) == (400, "VALIDATION_ERROR")
+    read = hubspot.call("GET", f"{hubspot.contacts}/{a}", params={"properties": "city"}).json()
+    assert "city" not in read["properties"]
+
+
+def test_a_contact_is_found_by_each_of_its_addresses_and_keeps_the_first(hubspot: Portal) -> None:
+    (a,) = hubspot.ids("first@example.com")
+    assert hubspot.update([{"id": a, "properties": {"hs_additional_emails": "Second@example.com"}}]).status_code == 200
+    answer = hubspot.upsert([{"id": "second@example.com", "idProperty": "email", "properties": {"firstname": "A"}}])
+    assert (answer.json()["results"][0]["id"], answer.json()["results"][0]["new"]) == (a, False)
+    read = hubspot.call("GET", f"{hubspot.contacts}/second@example.com", params={"idProperty": "email"}).json()
+    assert (read["id"], read["properties"]["email"]) == (a, "first@example.com")
+
+
+def test_an_archived_contact_is_gone_and_its_address_makes_a_new_one(hubspot: Portal) -> None:
+    (a,) = hubspot.ids("a@example.com")
+    list_id = hubspot.new_list()
+    hubspot.change(list_id, "add", [a])
+    body = {"inputs": [{"id": a}, {"id": "999999"}]}
+    for _ in range(2):  # whatever their state
+        answer = hubspot.call("POST", f"{hubspot.contacts}/batch/archive", json=body)
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert hubspot.held(list_id) == set()
+    assert hubspot.update([{"id": a, "properties": {"city": "x"}}]).status_code == 404
+    assert hubspot.change(list_id, "add", [a]).json()["recordIdsMissing"] == [a]
+    again = hubspot.upsert([by_email("a@example.com")]).json()["results"][0]
+    assert again["new"]
+    assert again["id"] != a
+    too_many = {"inputs": [{"id": str(number)} for number in range(101)]}
+    assert hubspot.call("POST", f"{hubspot.contacts}/batch/archive", json=too_many).status_code == 400
+
+
+def test_memberships_in_join_order_are_paged_by_a_cursor(hubspot: Portal) -> None:
+    contacts = hubspot.ids(*(f"p{number}@example.com" for number in range(9)))
+    list_id = hubspot.new_list()
+    joined = [contacts[place] for place in (5, 2, 8, 0, 1)]
+    for contact in joined:
+        hubspot.change(list_id, "add", [contact])
+    path = f"{hubspot.lists}/{list_id}/memberships/join-order"
+    found, asked = [], {"limit": "2"}
+    while True:
+        page = hubspot.call("GET", path, params=asked).json()
+        found += [each["recordId"] for each in page["results"]]
+        if "paging" not in page:
+            break
+        asked["after"] = page["paging"]["next"]["after"]
+        # Who leaves and who joins between two pages.
+        hubspot.change(list_id, "remove", joined[:1])
+        hubspot.change(list_id, "add", contacts[7:8])
+    assert found == [*joined, contacts[7]]
+    for wrong in ({"limit": "0"}, {"limit": "251"}, {"limit": "x"}, {"after": "not a cursor"}):
+        assert hubspot.call("GET", path, params=wrong).status_code == 400
+    assert hubspot.call("GET", f"{hubspot.lists}/424242/memberships/join-order").status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -3,25 +3,37 @@
 Facts: HubSpot's published OpenAPI of contacts and lists, versions 2026-09, and its usage guidelines (read 2026-08, 2026-09).
 
 A member is added in two steps: the contact is made or updated (100 a call), then its record joins the list (up to 100,000 a
-call). One batch is ten calls of the first kind and one of the second. Leaving the list never touches the contact.
+call). One batch is ten calls of the first kind and one of the second. Leaving the list never touches the contact, unless
+the sync's removal asks for that; and the modes without a list touch contacts alone (``hubspot_records``).
+
+Who is in a list is read in the order in which they joined, whose ``after`` is a cursor: who joins meanwhile comes last. The
+default of 100 a page is in the OpenAPI of 2026-09; that up to 250 may be asked for, only in that of v3.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
-from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListRequest
+from audience_syncs.destinations import hubspot_records
+from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest
 from audience_syncs.destinations.http import Answer, HttpClient
-from audience_syncs.destinations.hubspot_contacts import Contacts, Found, Upserts, addresses_of, unsure
-from audience_syncs.destinations.hubspot_errors import (
-    keep_to_limit,
-    list_is_missing,
-    raise_refusal,
-    reading,
+from audience_syncs.destinations.hubspot_contacts import (
+    NO_ADDRESS,
+    NOT_LOOKED_UP,
+    By,
+    Contacts,
+    Found,
+    Writes,
+    addresses_of,
+    entries,
+    unsure,
 )
+from audience_syncs.destinations.hubspot_errors import keep_to_limit, list_is_missing, raise_refusal, reading
 from audience_syncs.destinations.pacing import Pace
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.errors import (
@@ -36,9 +48,8 @@ from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, RemoteLis
 _LISTS = "/crm/lists/2026-09"
 _CONTACT_TYPE = "0-1"
 _STATIC = ("MANUAL", "SNAPSHOT")
-_NOT_LOOKED_UP = Verdict(
-    VerdictKind.RETRYABLE, "NOT_LOOKED_UP", "HubSpot did not say whether it has a contact of this address"
-)
+_PAGE = 200
+"""Members per page: two calls for their contacts."""
 
 SPEC = DestinationSpec(
     platform="hubspot",
@@ -65,10 +76,11 @@ SPEC = DestinationSpec(
     },
     required_settings=frozenset(),
     required_fields=frozenset({"email"}),
-    modes=frozenset({Mode.MIRROR, Mode.ADD}),
-    removals=frozenset({Removal.REMOVE, Removal.KEEP}),
+    modes=frozenset({Mode.MIRROR, Mode.ADD, Mode.UPSERT, Mode.UPDATE, Mode.INSERT, Mode.REMOVE}),
+    removals=frozenset({Removal.REMOVE, Removal.CLEAR_FIELDS, Removal.DELETE_RECORD, Removal.KEEP}),
     batch_size=1_000,
     concurrency=3,
+    reads_members=True,
     docs="developers.hubspot.com, CRM API",
 )
 
@@ -130,27 +142,112 @@ class HubSpot:
 
     def add(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
         contacts = Contacts(batch)
-        upserts = Upserts(self._http, contacts)
-        upserts.send_all()
-        joined = self._join(list_id, upserts.record_ids)
-        return [upserts.outcome(email, joined) for email in contacts.by_position]
+        writes = Writes(self._http, contacts.properties, By.EMAIL)
+        writes.send_all()
+        joined = self._join(list_id, writes.record_ids)
+        written = {email: writes.outcome(email) for email in contacts.properties}
+        return [
+            NO_ADDRESS if email is None else joined.get(written[email].remote_id or "", written[email])
+            for email in contacts.by_position
+        ]
 
     def remove(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
         unknown = [member for member in batch.members if not member.remote_id]
-        found = Found(self._http, [email for member in unknown for email in addresses_of(member)])
+        found = Found(self._http, [email for member in unknown for email in addresses_of(member)], By.EMAIL)
         known = {member.remote_id for member in batch.members if member.remote_id}
         missing = self._leave(list_id, known | set(found.records.values()))
-        # A contact that was merged into another is missing, and its place in the list has gone over to that one.
-        merged = [member for member in batch.members if member.remote_id in missing]
-        found_again = Found(self._http, [email for member in merged for email in addresses_of(member)])
-        self._leave(list_id, set(found_again.records.values()) - known - set(found.records.values()))
-        unanswered = found.unanswered | found_again.unanswered
-        return [
-            _NOT_LOOKED_UP
-            if (not member.remote_id or member.remote_id in missing) and unanswered.intersection(addresses_of(member))
-            else ACCEPTED
+        verdicts = [
+            NOT_LOOKED_UP if not member.remote_id and found.unanswered.intersection(addresses_of(member)) else ACCEPTED
             for member in batch.members
         ]
+        # A contact that was merged into another is missing, and its place in the list has gone over to that one.
+        merged = [place for place, member in enumerate(batch.members) if member.remote_id in missing]
+        left = known | set(found.records.values())
+        for place, verdict in zip(merged, self._remove_merged(list_id, batch, merged, left), strict=True):
+            verdicts[place] = verdict
+        return verdicts
+
+    def _remove_merged(self, list_id: str, batch: Batch, merged: Sequence[int], left: set[str]) -> list[Verdict]:
+        """Those are found by address. The others have left, so that this is about nobody else and raises nothing."""
+        members = [batch.members[place] for place in merged]
+        try:
+            found = Found(self._http, [email for member in members for email in addresses_of(member)], By.EMAIL)
+            self._leave(list_id, set(found.records.values()) - left)
+        except (NotApplied, NoAnswer) as error:
+            return [unsure(error)] * len(members)
+        return [
+            NOT_LOOKED_UP if found.unanswered.intersection(addresses_of(member)) else ACCEPTED for member in members
+        ]
+
+    def members(self, list_id: str) -> Iterator[Sequence[ListMember]]:
+        """Everybody in the list with all their addresses; who has none only with the id of their record.
+
+        Contacts that are archived while the list is read are not in it any more, and passed over.
+        """
+        path, after, seen = f"{_LISTS}/{list_id}/memberships/join-order", "", 0
+        cursors = {after}
+        while True:
+            asked: dict[str, str | int] = {"limit": _PAGE, **({"after": after} if after else {})}
+            try:
+                answer = self._http.request("GET", path, operation="memberships.join_order", params=asked)
+            except NoAnswer as error:
+                raise NotApplied(error.message) from error  # reading changes nothing
+            keep_to_limit(self._http.pace, answer)
+            if answer.status >= 400:
+                if list_is_missing(answer):
+                    raise _missing(list_id)
+                raise_refusal(answer, "read the list's members")
+            records = _records_on(answer)
+            seen += len(records)
+            if records:
+                yield hubspot_records.members(self._http, records)
+            following = _cursor_after(answer)
+            if following is None:
+                break
+            if following in cursors:
+                raise NotApplied("hubspot memberships: the pages go round in circles")
+            cursors.add(following)
+            after = following
+        if not seen and answer.body.get("total"):
+            raise NotApplied("hubspot memberships: the list has members, and HubSpot shows none")
+
+    # Contacts outside of the list
+
+    def records(self) -> RemoteList:
+        url = f"https://app.hubspot.com/contacts/{self._portal}/objects/{_CONTACT_TYPE}" if self._portal else None
+        return RemoteList(_CONTACT_TYPE, "all contacts", url)
+
+    def write(self, batch: Batch, mode: Mode) -> Sequence[Verdict]:
+        return hubspot_records.write(self._http, batch, mode)
+
+    def clear_fields(self, list_id: str, batch: Batch, fields: Sequence[str]) -> Sequence[Verdict]:
+        """Accepted where both happened; rejected where they are out of the list and HubSpot refuses to empty a property."""
+        return self._remove_and(list_id, batch, lambda records: hubspot_records.clear(self._http, records, fields))
+
+    def delete_records(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
+        """Archives the contacts: they can be restored at HubSpot for 90 days. A merged contact is the one it went into."""
+        return self._remove_and(list_id, batch, lambda records: hubspot_records.archive(self._http, records))
+
+    def _remove_and(
+        self, list_id: str, batch: Batch, act: Callable[[Collection[str]], Mapping[str, Verdict]]
+    ) -> list[Verdict]:
+        """Takes the members out of the list, and does something to the contacts of those who are out.
+
+        They are looked up first of all: while nothing has happened, no answer means that nothing has.
+        """
+        contacts = hubspot_records.contacts_of(self._http, batch)
+        found = [place for place, records in enumerate(contacts) if records is not None]
+        out = self.remove(list_id, replace(batch, members=[batch.members[place] for place in found]))
+        verdicts = [NOT_LOOKED_UP] * len(batch)
+        records_of_those_out: dict[int, frozenset[str]] = {}
+        for place, verdict in zip(found, out, strict=True):
+            verdicts[place] = verdict
+            if verdict.kind is VerdictKind.ACCEPTED:
+                records_of_those_out[place] = contacts[place] or frozenset()
+        done = act({record for records in records_of_those_out.values() for record in records})
+        for place, records in records_of_those_out.items():
+            verdicts[place] = hubspot_records.together([done[record] for record in records])
+        return verdicts
 
     def matched_users(self, list_id: str) -> MatchedUsers:
         """The size HubSpot shows for the list; its index lags behind by seconds to minutes."""
@@ -167,8 +264,6 @@ class HubSpot:
         return _list_of(answer)
 
     def _by_name(self, name: str) -> RemoteList | None:
-        from urllib.parse import quote
-
         path = f"{_LISTS}/object-type-id/{_CONTACT_TYPE}/name/{quote(name, safe='')}"
         answer = self._http.request("GET", path, operation="lists.find")
         if list_is_missing(answer):
@@ -215,6 +310,8 @@ class HubSpot:
             if list_is_missing(answer):
                 raise _missing(list_id)
             raise_refusal(answer, f"{what} list members")
+        if not isinstance(answer.body, dict):
+            raise NoAnswer(f"hubspot memberships.{what}: the answer is empty")
         return answer
 
 
@@ -240,6 +337,27 @@ def _list_of(answer: Answer) -> dict[str, Any]:
 def _missing_records(answer: Answer) -> set[str]:
     found = answer.body.get("recordIdsMissing") if isinstance(answer.body, dict) else None
     return {str(record) for record in found} if isinstance(found, list) else set()
+
+
+def _records_on(answer: Answer) -> list[str]:
+    """The records on a page of memberships. Raises NotApplied: what cannot be read is not nobody."""
+    found = answer.body.get("results") if isinstance(answer.body, dict) else None
+    records = [str(entry.get("recordId") or "") for entry in entries(answer, "results")]
+    if not isinstance(found, list) or len(records) < len(found) or not all(records):
+        raise NotApplied("hubspot memberships: the answer cannot be read")
+    return records
+
+
+def _cursor_after(answer: Answer) -> str | None:
+    """Where the next page begins; None on the last one. Raises NotApplied where it does not say."""
+    paging = answer.body.get("paging")
+    following = paging.get("next") if isinstance(paging, dict) else paging
+    if following is None:
+        return None
+    after = following.get("after") if isinstance(following, dict) else None
+    if not isinstance(after, str) or not after:
+        raise NotApplied("hubspot memberships: the answer does not say where the next page begins")
+    return after
 
 
 def _missing(list_id: str) -> ListMissing:

@@ -1,33 +1,48 @@
 """HubSpot contacts: made or updated, and found again, a hundred a call; who was meant by which part of an answer.
 
 HubSpot answers in no promised order. A contact that was found by one of its further addresses comes back under its first
-one, so what an answer is about is told by the trace id; where that is missing, by the addresses; and where that leaves
-a doubt, the contact is sent once more, alone.
+one, and one that was merged into another comes back as that one, under its id. So what an answer is about is told by the
+trace id; where that is missing, by the addresses or ids; and where that leaves a doubt, the contact is sent once more, alone.
 
-Facts: HubSpot's published OpenAPI of contacts, version 2026-09, and its contacts guide (read 2026-08, 2026-09).
+Facts: HubSpot's published OpenAPI of contacts, version 2026-09, and its contacts guide (read 2026-08, 2026-09); the
+changelog on merges: both ids of a merge lead to the contact that came of it. [unsure]: whether an update, too, answers with
+207 for single contacts (an old changelog says so, the guide names only creations), so both ways are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from audience_syncs.destinations.http import Answer, HttpClient
-from audience_syncs.destinations.hubspot_errors import keep_to_limit, raise_refusal, row_reason
+from audience_syncs.destinations.hubspot_errors import NOT_THERE, keep_to_limit, raise_refusal, row_reason
 from audience_syncs.model.errors import AudienceSyncsError, BatchRefused, NoAnswer, NotApplied
 from audience_syncs.model.values import Batch, Outgoing, Verdict, VerdictKind
 
 CALL_SIZE = 100
-"""Contacts per upsert and per look-up (usage guidelines)."""
+"""Contacts per call that reads, writes or archives them (usage guidelines)."""
 
 CONTACTS = "/crm/objects/2026-09/contacts"
 _FURTHER_ADDRESSES = "hs_additional_emails"
 """A contact's other addresses, separated by semicolons."""
+_MERGED = "hs_merged_object_ids"
+"""The ids of the contacts that were merged into one, separated by semicolons."""
 _HOPELESS = 20
 """Refusals without one acceptance, after which a batch is not searched for its culprit any further."""
 
 NO_ADDRESS = Verdict(VerdictKind.REJECTED, "NO_IDENTIFIER", "has no email address, by which HubSpot finds contacts")
-_NOT_MENTIONED = Verdict(VerdictKind.UNKNOWN, "NOT_MENTIONED", "HubSpot's answer does not mention this contact")
+NOT_LOOKED_UP = Verdict(
+    VerdictKind.RETRYABLE, "NOT_LOOKED_UP", "HubSpot did not say whether it has a contact of this address"
+)
+NOT_MENTIONED = Verdict(VerdictKind.UNKNOWN, "NOT_MENTIONED", "HubSpot's answer does not mention this contact")
+
+
+class By(StrEnum):
+    """What contacts are named by in a call."""
+
+    EMAIL = "email"
+    RECORD = "hs_object_id"
 
 
 def addresses_of(member: Outgoing) -> list[str]:
@@ -54,13 +69,20 @@ class Contacts:
                 properties.pop("email", None)
 
 
-class Upserts:
-    """Makes or updates contacts; knows afterwards what became of each."""
+class Writes:
+    """Writes contacts, and knows afterwards what became of each.
 
-    def __init__(self, http: HttpClient, contacts: Contacts) -> None:
+    By email, contacts are made or updated. By record id they are only updated: one that is not there is never made.
+    """
+
+    def __init__(self, http: HttpClient, properties: Mapping[str, Mapping[str, str]], by: By) -> None:
+        """``properties``: of each contact, by its email or record id."""
+        self.records: dict[str, str] = {}
+        """The record id of each contact that was written."""
         self._http = http
-        self._contacts = contacts
-        self._records: dict[str, str] = {}
+        self._properties = properties
+        self._by = by
+        self._verb = "upsert" if by is By.EMAIL else "update"
         self._verdicts: dict[str, Verdict] = {}
         self._refusals = 0
         self._put_off: list[Sequence[str]] = []
@@ -68,146 +90,153 @@ class Upserts:
 
     def send_all(self) -> None:
         """Raises BatchRefused where nothing was taken and the fault seems not to be in single contacts."""
-        emails = list(self._contacts.properties)
-        for start in range(0, len(emails), CALL_SIZE):
-            self._send(emails[start : start + CALL_SIZE])
-        if not self._put_off:
-            return
-        if not self._records and all(verdict.kind is VerdictKind.REJECTED for verdict in self._verdicts.values()):
-            raise self._last_refusal
-        # Where something was taken after all, the fault is in single contacts, and those who were put off beside them
-        # have not had their turn.
+        keys = list(self._properties)
+        for start in range(0, len(keys), CALL_SIZE):
+            self._send(keys[start : start + CALL_SIZE])
         put_off, self._put_off = self._put_off, []
-        last = self._last_refusal
+        refused = all(verdict.kind is VerdictKind.REJECTED for verdict in self._verdicts.values())
         for group in put_off:
-            if self._records:
+            # Where something was taken after all, the fault is in single contacts, and those who were put off beside
+            # them have not had their turn.
+            if self.records:
                 self._send(group)
             else:
-                self._give(group, Verdict(VerdictKind.REJECTED, last.reason_code, last.reason))
+                self._give(
+                    group, Verdict(VerdictKind.REJECTED, self._last_refusal.reason_code, self._last_refusal.reason)
+                )
+        if put_off and refused and not self.records:
+            raise self._last_refusal
 
     @property
     def record_ids(self) -> list[str]:
-        return list(dict.fromkeys(self._records.values()))
+        return list(dict.fromkeys(self.records.values()))
 
-    def outcome(self, email: str | None, joined: Mapping[str, Verdict]) -> Verdict:
-        """``joined``: what became of each record's place in the list."""
-        if email is None:
-            return NO_ADDRESS
-        record = self._records.get(email)
-        return self._verdicts[email] if record is None else joined[record]
+    def outcome(self, key: str) -> Verdict:
+        """What became of a contact, by its email or record id."""
+        record = self.records.get(key)
+        return self._verdicts[key] if record is None else Verdict(VerdictKind.ACCEPTED, remote_id=record)
 
     @property
     def _is_hopeless(self) -> bool:
-        return not self._records and self._refusals > _HOPELESS
+        return not self.records and self._refusals > _HOPELESS
 
-    def _send(self, emails: Sequence[str]) -> None:
+    def _send(self, keys: Sequence[str]) -> None:
         """One call; where HubSpot refuses it as a whole for one contact, halves of it, until the contact is alone."""
+        named = {"idProperty": "email"} if self._by is By.EMAIL else {}
         inputs = [
-            {
-                "id": email,
-                "idProperty": "email",
-                # With an id of its own on every input, HubSpot writes the good ones and names the bad ones.
-                "objectWriteTraceId": str(number),
-                "properties": self._contacts.properties[email],
-            }
-            for number, email in enumerate(emails)
+            # With a trace id of its own on every input, HubSpot writes the good ones and names the bad ones.
+            {"id": key, **named, "objectWriteTraceId": str(number), "properties": self._properties[key]}
+            for number, key in enumerate(keys)
         ]
         try:
             answer = self._http.request(
-                "POST", f"{CONTACTS}/batch/upsert", operation="contacts.upsert", json={"inputs": inputs}
+                "POST", f"{CONTACTS}/batch/{self._verb}", operation=f"contacts.{self._verb}", json={"inputs": inputs}
             )
             keep_to_limit(self._http.pace, answer)
             if answer.status >= 400:
                 raise_refusal(answer, "write contacts", per_batch=True)
         except (NotApplied, NoAnswer) as error:
-            self._give(emails, unsure(error))
+            self._give(keys, unsure(error))
         except BatchRefused as refused:
             self._refusals += 1
             self._last_refusal = refused
-            if len(emails) == 1:
-                self._give(emails, Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason))
+            if len(keys) == 1:
+                self._give(keys, Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason))
                 return
             if self._is_hopeless:
-                self._put_off.append(emails)
+                self._put_off.append(keys)
                 return
-            middle = len(emails) // 2
-            self._send(emails[:middle])
-            self._send(emails[middle:])
+            middle = len(keys) // 2
+            self._send(keys[:middle])
+            self._send(keys[middle:])
         else:
-            self._read(answer, emails)
+            self._read(answer, keys)
 
-    def _read(self, answer: Answer, emails: Sequence[str]) -> None:
-        open_questions = dict.fromkeys(emails)
+    def _read(self, answer: Answer, keys: Sequence[str]) -> None:
+        open_questions = dict.fromkeys(keys)
         unattributed = 0
         for result in entries(answer, "results"):
-            meant = _meant(result.get("objectWriteTraceId"), _addresses_in(result), emails)
+            meant = _meant(result.get("objectWriteTraceId"), _names_in(result, self._by), keys)
             unattributed += not meant
-            for email in meant[:1] if result.get("id") else ():
-                self._records[email] = str(result["id"])
-                open_questions.pop(email, None)
+            for key in meant[:1] if _record_of(result) else ():
+                self.records[key] = _record_of(result)
+                open_questions.pop(key, None)
         for error in entries(answer, "errors"):
-            meant = _meant_by_error(error, emails)
+            meant = _meant_by_error(error, keys)
             unattributed += not meant
-            for email in meant:
-                if email in open_questions:
-                    self._verdicts[email] = Verdict(VerdictKind.REJECTED, *row_reason(error))
-                    del open_questions[email]
-        for email in open_questions:
-            if unattributed and len(emails) > 1:
-                self._send([email])  # alone, its answer is about nobody else
+            for key in meant:
+                if key in open_questions:
+                    self._verdicts[key] = Verdict(VerdictKind.REJECTED, *row_reason(error))
+                    del open_questions[key]
+        for key in open_questions:
+            if unattributed and len(keys) > 1:
+                self._send([key])  # alone, its answer is about nobody else
             else:
-                self._give([email], _NOT_MENTIONED)
+                self._give([key], NOT_MENTIONED)
 
-    def _give(self, emails: Iterable[str], verdict: Verdict) -> None:
-        for email in emails:
-            self._verdicts[email] = verdict
+    def _give(self, keys: Iterable[str], verdict: Verdict) -> None:
+        for key in keys:
+            self._verdicts[key] = verdict
 
 
 class Found:
-    """Contacts that were looked up: the record of each address, and the addresses HubSpot gave no answer for."""
+    """Contacts that were looked up by email or by record id.
 
-    def __init__(self, http: HttpClient, emails: Iterable[str]) -> None:
+    ``records``: the record of each that there is; under an id whose contact was merged into another, that one's.
+    ``missing``: those HubSpot says it does not have. ``unanswered``: those it gave no answer for.
+    """
+
+    def __init__(self, http: HttpClient, keys: Iterable[str], by: By) -> None:
         """Raises NotApplied where there is no answer: looking up changes nothing."""
         self.records: dict[str, str] = {}
+        self.missing: set[str] = set()
         self.unanswered: set[str] = set()
-        wanted = list(dict.fromkeys(emails))
+        self.addresses: dict[str, list[str]] = {}
+        """All addresses of each record, its first one first."""
+        self._http = http
+        self._by = by
+        wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), CALL_SIZE):
-            self._look_up(http, wanted[start : start + CALL_SIZE])
+            self._look_up(wanted[start : start + CALL_SIZE])
 
-    def _look_up(self, http: HttpClient, emails: Sequence[str]) -> None:
+    def _look_up(self, keys: Sequence[str]) -> None:
         asked = {
-            "idProperty": "email",
-            "properties": ["email", _FURTHER_ADDRESSES],
+            "properties": ["email", _FURTHER_ADDRESSES, _MERGED],
             "propertiesWithHistory": [],
-            "inputs": [{"id": email} for email in emails],
+            "inputs": [{"id": key} for key in keys],
         }
+        if self._by is By.EMAIL:
+            asked["idProperty"] = "email"
         try:
-            answer = http.request("POST", f"{CONTACTS}/batch/read", operation="contacts.read", json=asked)
+            answer = self._http.request("POST", f"{CONTACTS}/batch/read", operation="contacts.read", json=asked)
         except NoAnswer as error:
             raise NotApplied(error.message) from error
-        keep_to_limit(http.pace, answer)
+        keep_to_limit(self._http.pace, answer)
         if answer.status >= 400:
             raise_refusal(answer, "look contacts up")
-        unattributed = 0
-        for result in entries(answer, "results"):
-            meant = _meant(None, _addresses_in(result), emails)
+        if not isinstance(answer.body, dict) or not isinstance(answer.body.get("results"), list):
+            raise NotApplied("hubspot contacts.read: the answer has no results")
+        results = list(entries(answer, "results"))
+        unattributed = len(answer.body["results"]) - len(results)
+        for result in results:
+            record = _record_of(result)
+            meant = _meant(None, _names_in(result, self._by), keys) if record else []
             unattributed += not meant
-            for email in meant if result.get("id") else ():
-                self.records[email] = str(result["id"])
-        missing: set[str] = set()
+            for key in meant:
+                self.records[key] = record
+                self.addresses[record] = _addresses_in(result)
         for problem in entries(answer, "errors"):
-            if problem.get("category") == "OBJECT_NOT_FOUND":
-                missing.update(_meant_by_error(problem, emails))
-            else:
-                unattributed += 1
-        doubtful = [email for email in emails if email not in self.records and email not in missing]
+            gone = _meant_by_error(problem, keys) if problem.get("category") == NOT_THERE else []
+            self.missing.update(gone)
+            unattributed += not gone
+        doubtful = [key for key in keys if key not in self.records and key not in self.missing]
         if not unattributed:
             return  # HubSpot has told of everybody it has
-        if len(emails) == 1:
+        if len(keys) == 1:
             self.unanswered.update(doubtful)
             return
-        for email in doubtful:
-            self._look_up(http, [email])
+        for key in doubtful:
+            self._look_up([key])
 
 
 def entries(answer: Answer, name: str) -> Iterator[Mapping[str, Any]]:
@@ -221,32 +250,45 @@ def unsure(error: AudienceSyncsError) -> Verdict:
     return Verdict(kind, error.code, error.message)
 
 
-def _meant(trace: object, addresses: Iterable[str], emails: Sequence[str]) -> list[str]:
+def _meant(trace: object, names: Iterable[str], keys: Sequence[str]) -> list[str]:
     """Which of the contacts that were sent a part of the answer is about; none where that is in doubt."""
-    if isinstance(trace, str) and trace.isascii() and trace.isdigit() and int(trace) < len(emails):
-        return [emails[int(trace)]]
-    if len(emails) == 1:
-        return list(emails)
-    named = {address.lower() for address in addresses}
-    return [email for email in emails if email.lower() in named]
+    if isinstance(trace, str) and trace.isascii() and trace.isdigit() and int(trace) < len(keys):
+        return [keys[int(trace)]]
+    if len(keys) == 1:
+        return list(keys)
+    named = {name.lower() for name in names}
+    return [key for key in keys if key.lower() in named]
 
 
-def _meant_by_error(error: Mapping[str, Any], emails: Sequence[str]) -> list[str]:
+def _meant_by_error(error: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     context = error.get("context")
     named = context if isinstance(context, Mapping) else {}
     traces, ids = _texts(named.get("objectWriteTraceId")), _texts(named.get("ids"))
-    return [email for trace in (traces or [""]) for email in _meant(trace, ids, emails)]
+    return [key for trace in (traces or [""]) for key in _meant(trace, ids, keys)]
+
+
+def _names_in(result: Mapping[str, Any], by: By) -> list[str]:
+    """What a contact in an answer may have been asked for by."""
+    if by is By.EMAIL:
+        return _addresses_in(result)
+    return [_record_of(result), *_listed(result, _MERGED)]
+
+
+def _record_of(result: Mapping[str, Any]) -> str:
+    """A contact's record id; empty where the answer has none."""
+    found = result.get("id")
+    return str(found) if isinstance(found, str | int) else ""
 
 
 def _addresses_in(result: Mapping[str, Any]) -> list[str]:
+    return [*_listed(result, "email"), *_listed(result, _FURTHER_ADDRESSES)]
+
+
+def _listed(result: Mapping[str, Any], name: str) -> list[str]:
+    """The values of a property that may hold several."""
     properties = result.get("properties")
-    held = properties if isinstance(properties, Mapping) else {}
-    return [
-        text.strip()
-        for name in ("email", _FURTHER_ADDRESSES)
-        for text in str(held.get(name) or "").split(";")
-        if text.strip()
-    ]
+    held = properties.get(name) if isinstance(properties, Mapping) else None
+    return [text.strip() for text in str(held or "").split(";") if text.strip()]
 
 
 def _texts(value: object) -> list[str]:

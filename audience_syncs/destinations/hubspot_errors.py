@@ -13,6 +13,9 @@ from audience_syncs.destinations.http import Answer, Reading, Retry, default_rea
 from audience_syncs.destinations.pacing import Pacer
 from audience_syncs.model.errors import AccessRefused, BatchRefused, DestinationError
 
+NOT_THERE = "OBJECT_NOT_FOUND"
+"""HubSpot's category for a record it does not have, or no longer."""
+_NO_CONTENT = 204
 _TOO_MANY, _LOCKED, _MIGRATING = 429, 423, 477
 _A_LONG_TIME_S = 3_600.0
 _CATEGORY = re.compile(r"[A-Z][A-Z0-9_]{0,60}")
@@ -31,8 +34,8 @@ def reading(answer: Answer) -> Reading:
         window_s = (_count(answer, "X-HubSpot-RateLimit-Interval-Milliseconds") or 0) / 1000
         hint = retry_after(answer)
         return Retry(_A_LONG_TIME_S if spent_for_today else hint if hint is not None else window_s or None, False)
-    if answer.status < 400 and not isinstance(answer.body, dict):
-        return Retry(None, maybe_applied=True)  # all good answers we ask for are objects
+    if answer.status < 400 and answer.status != _NO_CONTENT and not isinstance(answer.body, dict):
+        return Retry(None, maybe_applied=True)  # all good answers we ask for are objects, or nothing
     if answer.status == _LOCKED:
         return Retry(max(2.0, retry_after(answer) or 0.0), maybe_applied=False)
     if answer.status == _MIGRATING:
@@ -82,7 +85,7 @@ def raise_refusal(answer: Answer, doing: str, *, per_batch: bool = False) -> NoR
             remedy=f"give the app the scopes {', '.join(scopes or ['crm.objects.contacts.write, crm.lists.write'])}",
         )
     code, words = row_reason(body) if body else (category, category)
-    if per_batch and answer.status in (400, 409, 413, 422):
+    if per_batch and (answer.status in (400, 409, 413, 422) or (answer.status == 404 and category == NOT_THERE)):
         raise BatchRefused(words, reason_code=code)
     raise DestinationError(f"HubSpot refused to {doing}: {words}{trace}", remedy="see HubSpot's error categories")
 

@@ -83,7 +83,7 @@ SPEC = DestinationSpec(
         "attempts": "How often one request is tried. Default: 5.",
     },
     required_settings=frozenset({"ad_account_id"}),
-    modes=frozenset({Mode.MIRROR, Mode.ADD}),
+    modes=frozenset({Mode.MIRROR, Mode.ADD, Mode.REMOVE}),
     removals=frozenset({Removal.REMOVE, Removal.KEEP}),
     batch_size=10_000,
     concurrency=4,

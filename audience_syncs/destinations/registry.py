@@ -15,8 +15,10 @@ from audience_syncs.destinations.contract import Account, Destination, Destinati
 from audience_syncs.model.config import DestinationConfig, MappedField, Mode, Removal, SyncConfig
 from audience_syncs.model.errors import DefinitionError, MissingSecret
 
-NEVER_REMOVING = frozenset({Mode.ADD, Mode.UPSERT, Mode.UPDATE, Mode.INSERT})
+NEVER_REMOVING = frozenset({Mode.ADD, Mode.UPSERT, Mode.UPDATE, Mode.INSERT, Mode.REMOVE})
 """Modes that leave those who left the audience where they are."""
+ADOPTING = frozenset({Mode.MIRROR, Mode.ADD})
+"""Modes whose members are in a list, which can therefore be taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,12 @@ def check_sync(config: DestinationConfig, sync: SyncConfig) -> list[Problem]:
         spec = spec_of(config.platform)
     except DefinitionError as error:
         return [Problem(("destination",), error.message, error.remedy)]
-    return [*_check_mode(spec, sync), *_check_mapping(spec, sync)]
+    return [
+        *_check_mode(spec, sync),
+        *_check_removal(spec, sync),
+        *_check_adopt(spec, sync),
+        *_check_mapping(spec, sync),
+    ]
 
 
 def _load(platform: str, where: str = "") -> Platform:
@@ -143,18 +150,49 @@ def _unknown(group: str, given: Iterable[str], known: Collection[str], spec: Des
 def _check_mode(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
     if sync.mode not in spec.modes:
         yield Problem(("mode",), f"{spec.title} cannot do mode `{sync.mode}`", f"it can: {_listed(spec.modes)}")
-    asked_for = "removal" in sync.model_fields_set
+
+
+def _check_removal(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
     if sync.mode in NEVER_REMOVING:
         # The default is for the other modes: only what somebody wrote can be a mistake here.
-        if asked_for and sync.removal is not Removal.KEEP:
+        if "removal" in sync.model_fields_set and sync.removal is not Removal.KEEP:
+            does = "takes members of the audience out, not those who leave it"
             yield Problem(
                 ("removal",),
-                f"mode `{sync.mode}` never removes anybody, so `removal: {sync.removal}` would do nothing",
+                f"mode `{sync.mode}` {does if sync.mode is Mode.REMOVE else 'never removes anybody'}, so "
+                f"`removal: {sync.removal}` would do nothing",
                 "use `mode: mirror` to remove those who leave the audience, or write `removal: keep`",
             )
     elif sync.removal not in spec.removals:
         yield Problem(
             ("removal",), f"{spec.title} cannot do removal `{sync.removal}`", f"it can: {_listed(spec.removals)}"
+        )
+    elif sync.removal is Removal.CLEAR_FIELDS:
+        identifiers = {field.name for field in spec.fields if field.identifier}
+        if identifiers.issuperset(sync.mapping):
+            yield Problem(
+                ("removal",),
+                f"`removal: {sync.removal}` would clear nothing: only identifiers are mapped, which stay",
+                "map the fields that are to be cleared, or write `removal: remove`",
+            )
+
+
+def _check_adopt(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
+    if not sync.adopt:
+        return
+    if not spec.reads_members:
+        able = (name for name in PLATFORMS if spec_of(name).reads_members)
+        yield Problem(
+            ("adopt",),
+            f"{spec.title} lets nobody read who is in a list, so none can be adopted",
+            f"remove `adopt`: the first run sends everybody, which changes nothing for those who are there. "
+            f"Platforms that can: {_listed(able)}",
+        )
+    elif sync.mode not in ADOPTING:
+        yield Problem(
+            ("adopt",),
+            f"mode `{sync.mode}` fills no list, so there is none to adopt",
+            f"remove `adopt`, or use one of the modes {_listed(ADOPTING)}",
         )
 
 

@@ -6,6 +6,13 @@ the paths of 2026-09 (``/crm/objects/2026-09/contacts``, ``/crm/lists/2026-09``)
 
 The rate limit headers are always sent. The limit itself (190 calls in 10 seconds for a professional account) is
 enforced only when a test turns it on.
+
+Operations, as faults and the journal name them; those with rows, for ``partial``, ``reject_batch`` and ``contains``, have
+a star: ``contacts.upsert``*, ``contacts.update``*, ``contacts.read``*, ``contacts.archive``*, ``contacts.erase``,
+``contacts.get``, ``contacts.delete``; ``lists.create``, ``lists.search``, ``lists.find``, ``lists.get``, ``lists.delete``;
+``memberships.add``*, ``memberships.remove``*, ``memberships.add_and_remove``*, ``memberships.read``,
+``memberships.join_order``, ``memberships.clear``. ``partial`` refuses single contacts in upserts and updates and calls
+records missing in memberships; reading and archiving know no partial failure, and do all of it.
 """
 
 from __future__ import annotations
@@ -45,6 +52,7 @@ ROUTES = [
     (method, re.compile(pattern).fullmatch, operation)
     for method, pattern, operation in (
         ("POST", rf"{_CONTACTS}/batch/upsert", "contacts.upsert"),
+        ("POST", rf"{_CONTACTS}/batch/update", "contacts.update"),
         ("POST", rf"{_CONTACTS}/batch/read", "contacts.read"),
         ("POST", rf"{_CONTACTS}/batch/archive", "contacts.archive"),
         ("POST", rf"{_CONTACTS}/gdpr-delete", "contacts.erase"),
@@ -59,6 +67,7 @@ ROUTES = [
         ("PUT", rf"{_LISTS}/(?P<list>[^/]+)/memberships/remove", "memberships.remove"),
         ("PUT", rf"{_LISTS}/(?P<list>[^/]+)/memberships/add-and-remove", "memberships.add_and_remove"),
         ("GET", rf"{_LISTS}/(?P<list>[^/]+)/memberships", "memberships.read"),
+        ("GET", rf"{_LISTS}/(?P<list>[^/]+)/memberships/join-order", "memberships.join_order"),
         ("DELETE", rf"{_LISTS}/(?P<list>[^/]+)/memberships", "memberships.clear"),
     )
 ]
@@ -187,6 +196,8 @@ class HubSpot(Platform):
         now = self.clock.now()
         if call.operation == "contacts.upsert":
             return self._contacts.upsert(call.body, rejected, now)
+        if call.operation == "contacts.update":
+            return self._contacts.update(call.body, rejected, now)
         if call.operation == "contacts.read":
             return self._contacts.batch_read(call.body, now)
         if call.operation == "contacts.get":
@@ -228,6 +239,8 @@ class HubSpot(Platform):
             return Answer(204)
         if call.operation == "memberships.read":
             return self._lists.page(list_id, call.query.get("after", ""), call.query.get("limit", "100"))
+        if call.operation == "memberships.join_order":
+            return self._lists.page_in_join_order(list_id, call.query.get("after", ""), call.query.get("limit", "100"))
         if call.operation == "memberships.clear":
             self._lists.clear(list_id, now)
             return Answer(204)
@@ -274,4 +287,5 @@ def _rows(operation: str, body: Any) -> Sequence[Any]:
 def _scopes(operation: str) -> list[str]:
     if operation.startswith("contacts."):
         return ["crm.objects.contacts.read" if operation.endswith((".read", ".get")) else "crm.objects.contacts.write"]
-    return ["crm.lists.read" if operation.endswith((".read", ".get", ".find", ".search")) else "crm.lists.write"]
+    reading = (".read", ".join_order", ".get", ".find", ".search")
+    return ["crm.lists.read" if operation.endswith(reading) else "crm.lists.write"]

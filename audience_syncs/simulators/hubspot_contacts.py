@@ -1,11 +1,16 @@
-"""HubSpot's contacts: upserted in batches by email or by a custom unique property, read, archived, erased.
+"""HubSpot's contacts: upserted in batches by email or by a custom unique property, updated, read, archived, erased.
 
 Documented or published: at most 100 inputs; a batch that names one contact twice fails as a whole; with an
 ``objectWriteTraceId`` on every input the valid rows are written and the others come back in ``errors`` of a 207,
-without it one bad row fails the batch; email is compared and kept in lowercase; an erased address is blocked.
+without it one bad row fails the batch; email is compared and kept in lowercase; an erased address is blocked; an empty
+text empties a property; a read-only property, or one that does not exist, is an error; archiving answers 204, whatever
+the state of the contact. An update makes nobody, and takes no email as ``idProperty`` (reported of HubSpot's clients).
+A contact has further addresses in ``hs_additional_emails``, is found by each of them, and keeps its first one then. An
+archived contact is found by nothing; its address makes a new contact.
 
 Kept simple: any property other than ``email`` that is named as ``idProperty`` counts as a unique one; every property
-exists except those whose name starts with ``missing``; the text for a blocked address is ours.
+exists except those whose name starts with ``missing``; the text for a blocked address is ours; archived contacts are
+not restored.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from audience_syncs.simulators.platform import Answer
 from audience_syncs.simulators.store import Store
 
 MAX_INPUTS = 100
+READ_ONLY = {"createdate", "lastmodifieddate", "hs_object_id"}
 IS_EMAIL = re.compile(r"[^\s@<>()\[\],;:\"\\]+@[^\s@.<>()\[\],;:\"\\]+(\.[^\s@.<>()\[\],;:\"\\]+)+").fullmatch
 
 
@@ -77,8 +83,16 @@ class Contacts:
     # What the API offers
 
     def upsert(self, body: object, rejected: frozenset[int], now: float) -> Answer:
+        return self._write(body, rejected, now, make=True)
+
+    def update(self, body: object, rejected: frozenset[int], now: float) -> Answer:
+        return self._write(body, rejected, now, make=False)
+
+    def _write(self, body: object, rejected: frozenset[int], now: float, *, make: bool) -> Answer:
         inputs = read_inputs(body)
         id_properties = {each.get("idProperty") for each in inputs}
+        if not make and "email" in id_properties:
+            raise Refused(invalid("Unable to perform update/upsert by non-unique 0-1 property"))
         keys = [(each.get("idProperty") or "hs_object_id", _key(each)) for each in inputs]
         twice = sorted({value for name, value in keys if keys.count((name, value)) > 1})
         if twice:
@@ -101,14 +115,16 @@ class Contacts:
                             "VALIDATION_ERROR",
                             not_valid("lifecyclestage", "INVALID_OPTION", "Value was not a valid option"),
                         )
-                    contact, is_new = self._upsert_one(db, each, now)
+                    contact, is_new = self._upsert_one(db, each, now, only_existing=not make)
                 except RowRefused as refused:
                     if not traced:
                         raise Refused(_whole_batch(refused)) from refused
                     trace = {"objectWriteTraceId": [str(each["objectWriteTraceId"])]}
                     errors.append(row_error(refused.category, refused.message, trace))
                     continue
-                shown = {**contact.as_json(only=[*each.get("properties", {})]), "new": is_new}
+                shown = contact.as_json(only=[*each.get("properties", {})])
+                if make:
+                    shown["new"] = is_new
                 if traced:
                     shown["objectWriteTraceId"] = str(each["objectWriteTraceId"])
                 results.append(shown)
@@ -177,12 +193,16 @@ class Contacts:
     # One contact
 
     def _upsert_one(
-        self, db: sqlite3.Connection, each: Mapping[str, Any], now: float, *, create: bool = False
+        self,
+        db: sqlite3.Connection,
+        each: Mapping[str, Any],
+        now: float,
+        *,
+        create: bool = False,
+        only_existing: bool = False,
     ) -> tuple[Contact, bool]:
         name, value = each.get("idProperty") or "hs_object_id", _key(each)
         properties = _read_properties(each.get("properties", {}))
-        if name != "hs_object_id":
-            properties.setdefault(name, value)
         email = properties.get("email")
         for address in {value if name == "email" else None, email} - {None, ""}:
             _check_email(str(address))
@@ -195,6 +215,10 @@ class Contacts:
                 raise RowRefused("OBJECT_NOT_FOUND", "No contact has this ID; upsert needs an idProperty")
         elif not create:
             found = self._owner(db, name, value)
+        if found is None and only_existing:
+            raise RowRefused("OBJECT_NOT_FOUND", f"No contact has this value of {name}")
+        if found is None and name != "hs_object_id":
+            properties.setdefault(name, value)
         if email and (owner := self._owner(db, "email", email)) is not None and owner != found:
             raise RowRefused("CONFLICT", f"Contact already exists. Existing ID: {owner}")
         if found is None:
@@ -210,8 +234,9 @@ class Contacts:
         )
         for unique in {"email", name} - {"hs_object_id"}:
             db.execute("DELETE FROM unique_values WHERE property = ? AND contact = ?", (unique, contact.id))
-            if held.get(unique):
-                db.execute("INSERT OR REPLACE INTO unique_values VALUES (?, ?, ?)", (unique, held[unique], contact.id))
+            further = held.get("hs_additional_emails", "").lower().split(";") if unique == "email" else []
+            for text in {held.get(unique, ""), *further} - {""}:
+                db.execute("INSERT OR REPLACE INTO unique_values VALUES (?, ?, ?)", (unique, text.strip(), contact.id))
         return Contact(contact.id, held, contact.created, now), is_new
 
     def _owner(self, db: sqlite3.Connection, name: str, value: str) -> int | None:
@@ -270,6 +295,9 @@ def _read_properties(asked: object) -> dict[str, str]:
         if name.startswith("missing"):
             text = f'Property "{name}" does not exist'
             raise RowRefused("VALIDATION_ERROR", not_valid(name, "PROPERTY_DOESNT_EXIST", text))
+        if name in READ_ONLY:
+            text = f'"{name}" is a read only property; its value cannot be set.'
+            raise RowRefused("VALIDATION_ERROR", not_valid(name, "READ_ONLY_VALUE", text))
         if value is not None and not isinstance(value, str | int | float | bool):
             raise RowRefused("VALIDATION_ERROR", f"Invalid input JSON: {name} must be a string")
         text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
