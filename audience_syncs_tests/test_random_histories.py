@@ -111,6 +111,17 @@ KEPT: list[History] = [
         ),
         (Change("leave", 1),),
     ),
+    # Somebody who is in the list, is refused with a new first name, and leaves.
+    History(
+        "meta",
+        2,
+        1,
+        (
+            ((Change("enter", 0, 0), Change("enter", 1, 1)), Run()),
+            ((Change("mapping", 0, 2),), Run(((("email", 0), ("kind", "partial")),))),
+        ),
+        (Change("leave", 0),),
+    ),
     # Who shares an email with somebody who is taken out by their phone: the platform takes out the person both are.
     History(
         "meta",

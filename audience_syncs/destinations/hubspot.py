@@ -43,11 +43,12 @@ from audience_syncs.model.errors import (
     NoAnswer,
     NotApplied,
 )
-from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, RemoteList, Verdict, VerdictKind
+from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, Outgoing, RemoteList, Verdict, VerdictKind
 
 _LISTS = "/crm/lists/2026-09"
 _CONTACT_TYPE = "0-1"
 _STATIC = ("MANUAL", "SNAPSHOT")
+NOT_REMOVED = Verdict(VerdictKind.RETRYABLE, "NOT_REMOVED", "HubSpot calls the contact missing, and has it")
 _PAGE = 200
 """Members per page: two calls for their contacts."""
 
@@ -160,6 +161,10 @@ class HubSpot:
             NOT_LOOKED_UP if not member.remote_id and found.unanswered.intersection(addresses_of(member)) else ACCEPTED
             for member in batch.members
         ]
+        for place, member in enumerate(batch.members):
+            # HubSpot had just told of this record, and calls it missing now.
+            if not member.remote_id and missing & {found.records.get(email, "") for email in addresses_of(member)}:
+                verdicts[place] = NOT_REMOVED
         # A contact that was merged into another is missing, and its place in the list has gone over to that one.
         merged = [place for place, member in enumerate(batch.members) if member.remote_id in missing]
         left = known | set(found.records.values())
@@ -175,9 +180,14 @@ class HubSpot:
             self._leave(list_id, set(found.records.values()) - left)
         except (NotApplied, NoAnswer) as error:
             return [unsure(error)] * len(members)
-        return [
-            NOT_LOOKED_UP if found.unanswered.intersection(addresses_of(member)) else ACCEPTED for member in members
-        ]
+        return [self._left(member, found) for member in members]
+
+    def _left(self, member: Outgoing, found: Found) -> Verdict:
+        if found.unanswered.intersection(addresses_of(member)):
+            return NOT_LOOKED_UP
+        # There it is, under the very id that was called missing.
+        there = any(found.records.get(email) == member.remote_id for email in addresses_of(member))
+        return NOT_REMOVED if there else ACCEPTED
 
     def members(self, list_id: str) -> Iterator[Sequence[ListMember]]:
         """Everybody in the list with all their addresses; who has none only with the id of their record.

@@ -295,15 +295,23 @@ class _Fold:
         )
 
     def settle_removals(self) -> None:
-        """Members who left: gone when that was accepted, else kept; if it may have been applied, as unknown."""
+        """Members who left: gone when that was accepted, else kept.
+
+        A removal may be more than one step (out of the list, then the record's fields), so one that was refused may have
+        been applied in part: whoever comes back is sent again.
+        """
         outcome, ledger = self.outcome, self._tables.ledger
         of_member = sa.and_(ledger.c.sync == self._sync_name, ledger.c.member_key == outcome.c.member_key)
         gone = outcome.c.kind.in_([ChangeKind.REMOVE, ChangeKind.LAPSE])
         self._connection.execute(sa.delete(ledger).where(of_member, gone, outcome.c.verdict == "accepted"))
         self._connection.execute(
             sa.update(ledger)
-            .where(of_member, gone, outcome.c.verdict == "unknown")
-            .values(state="unknown", fingerprint=None, payload_digest=None)
+            .where(of_member, gone, outcome.c.verdict.in_(["unknown", "rejected", "retryable"]))
+            .values(
+                state=sa.case((outcome.c.verdict == "retryable", ledger.c.state), else_="unknown"),
+                fingerprint=None,
+                payload_digest=None,
+            )
         )
 
     def close(self) -> None:

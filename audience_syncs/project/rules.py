@@ -72,6 +72,8 @@ def check_shared_lists(audiences: Sequence[tuple[Document, AudienceConfig]]) -> 
     kept: dict[tuple[str, str], tuple[Document, YamlPath, str]] = {}
     for document, audience in audiences:
         for number, sync in enumerate(audience.syncs):
+            if not sync.mode.family.has_list:
+                continue
             wanted = sync.list.id or sync.list.name or audience.label
             path: YamlPath = ("attributes", "syncs", number)
             name = f"{audience.name}/{sync.key}"
