@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from audience_syncs.audiences import evaluate_audience
-from audience_syncs.engine import plan_sync
+from audience_syncs.engine import plan_sync, run_sync
 from audience_syncs.model.config import GuardConfig, ListConfig
 from audience_syncs.model.errors import (
     AccessRefused,
@@ -21,9 +21,10 @@ from audience_syncs.model.errors import (
     DefinitionError,
     DestinationError,
     GuardBlocked,
+    SourceError,
     SyncLocked,
 )
-from audience_syncs.model.values import RunStatus, SyncReport
+from audience_syncs.model.values import Progress, RunStatus, SyncReport
 from audience_syncs.warehouse import open_warehouse_at
 from audience_syncs.warehouse.state import State
 from audience_syncs_tests.person_list import PersonList
@@ -558,3 +559,35 @@ def test_state_tables_can_be_made_by_several_at_once(fresh_postgres_url: str) ->
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_database_that_goes_away_while_rows_are_copied_is_an_error_in_words(bench: Bench) -> None:
+    bench.list = PersonList(batch_size=5_000)
+    bench.crowd(30_000)
+    evaluate_audience(bench.audience, bench.warehouse, run_id="run-0")
+
+    def cut(progress: Progress) -> None:
+        if progress.step == "plan" and progress.done:
+            with bench.warehouse.engine.connect() as connection:
+                connection.exec_driver_sql(
+                    "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+
+    with pytest.raises(SourceError) as failed:
+        run_sync(bench.audience, bench.sync, bench.list, bench.warehouse, run_id="cut", progress=cut)
+    assert "sync people/list: the warehouse failed: " in str(failed.value)
+    assert "@example.com" not in str(failed.value)
+    assert bench.run().accepted == 30_000
+
+
+def test_a_value_that_a_table_cannot_hold_is_not_quoted(bench: Bench) -> None:
+    bench.people(("1", "a@example.com"))
+    bench.run()
+    bench.execute("ALTER TABLE audience_syncs.plan ADD CHECK (member_key <> '2')")
+    bench.people(("1", "a@example.com"), ("2", "secret.person@example.com"))
+    with pytest.raises(SourceError) as failed:
+        bench.run()
+    assert "violates check constraint" in str(failed.value)
+    assert "secret.person" not in str(failed.value)
+    assert email_hash("secret.person@example.com") not in str(failed.value)

@@ -21,7 +21,7 @@ from audience_syncs.audiences.preview import masked_preview
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
 from audience_syncs.model.values import Column, Progress, Snapshot
-from audience_syncs.warehouse.connection import Warehouse, words_of
+from audience_syncs.warehouse.connection import Warehouse, in_words, words_of
 from audience_syncs.warehouse.forgotten import is_forgotten
 from audience_syncs.warehouse.state import State, latest_snapshot, snapshot_from_row
 from audience_syncs.warehouse.tables import StateTables, snapshot_table
@@ -54,7 +54,7 @@ def evaluate_audience(
     State(warehouse).prepare()
     started = time.monotonic()
     tell = progress or (lambda _: None)
-    with warehouse.connect() as connection:
+    with in_words(where), warehouse.connect() as connection:
         dialect = warehouse.dialect
         # Evaluations of one audience take turns; each compares itself with the one before.
         dialect.lock_for_transaction(connection, f"{warehouse.schema} audience {audience.name}")

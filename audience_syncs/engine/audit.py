@@ -19,7 +19,7 @@ from audience_syncs.engine.lock import locked
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
 from audience_syncs.model.errors import DefinitionError, ListMissing
 from audience_syncs.model.values import MatchedUsers
-from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.connection import Warehouse, in_words
 from audience_syncs.warehouse.state import State
 
 EXAMPLES = 20
@@ -65,7 +65,7 @@ def audit_sync(
     """
     name = sync_id(audience, sync)
     State(warehouse).prepare()
-    with warehouse.connect() as connection, locked(connection, warehouse, name):
+    with in_words(f"sync {name}"), warehouse.connect() as connection, locked(connection, warehouse, name):
         keeper = ListKeeper(connection, warehouse, audience, sync)
         if keeper.known is None:
             raise DefinitionError(

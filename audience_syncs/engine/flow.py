@@ -28,7 +28,6 @@ from audience_syncs.model.errors import (
     ListMissing,
     NoAnswer,
     NotApplied,
-    SourceError,
 )
 from audience_syncs.model.values import (
     MatchedUsers,
@@ -40,7 +39,7 @@ from audience_syncs.model.values import (
     Snapshot,
     SyncReport,
 )
-from audience_syncs.warehouse.connection import Warehouse, lost, words_of
+from audience_syncs.warehouse.connection import Warehouse, in_words, lost
 from audience_syncs.warehouse.matched import keep_matched
 from audience_syncs.warehouse.state import State
 
@@ -90,14 +89,16 @@ class Run:
 
     def go(self, destination: Destination) -> SyncReport:
         """The whole run, under the sync's lock, with its record."""
-        with self.warehouse.connect() as connection, locked(connection, self.warehouse, self.name):
+        settled_next = "nothing is lost: run the sync again, it settles first what was under way"
+        with (
+            in_words(self.where, settled_next),
+            self.warehouse.connect() as connection,
+            locked(connection, self.warehouse, self.name),
+        ):
             self.prepare(connection, record=True)
             try:
-                return self._bring_in_step(connection, destination)
-            except sa.exc.SQLAlchemyError as error:
-                failure = self._warehouse_failure(error)
-                self._record_failure(connection, failure, destination)
-                raise failure from None
+                with in_words(self.where, settled_next):
+                    return self._bring_in_step(connection, destination)
             except BaseException as error:
                 self._record_failure(connection, error, destination)
                 raise
@@ -301,15 +302,6 @@ class Run:
             requests=destination.requests_sent,
             list=self.list,
             error=error,
-        )
-
-    def _warehouse_failure(self, error: sa.exc.SQLAlchemyError) -> SourceError:
-        """What to say of a database error; its own text may hold rows."""
-        words = words_of(error) if isinstance(error, sa.exc.DBAPIError) else type(error).__name__
-        return SourceError(
-            f"the warehouse failed during the run: {words}",
-            where=self.where,
-            remedy="nothing is lost: run the sync again, it settles first what was under way",
         )
 
     def _record_failure(self, connection: sa.Connection, error: BaseException, destination: Destination) -> None:

@@ -15,7 +15,7 @@ from audience_syncs.model.values import (
     RunOptions,
     SyncReport,
 )
-from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.connection import Warehouse, in_words
 
 
 def _utc_now() -> datetime:
@@ -56,7 +56,7 @@ def plan_sync(
     members count as additions.
     """
     run = Run(audience, sync, spec, warehouse, "preview", options or RunOptions(), progress, clock, undo=undo)
-    with warehouse.connect() as connection:
+    with in_words(run.where), warehouse.connect() as connection:
         run.prepare(connection)
         plan = run.plan(connection)
         connection.rollback()

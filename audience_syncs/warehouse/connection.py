@@ -113,6 +113,18 @@ def lost(connection: sa.Connection) -> bool:
     return connection.closed or connection.invalidated
 
 
+@contextmanager
+def in_words(
+    where: str, remedy: str = "look into the warehouse's own log at this time, and try again"
+) -> Iterator[None]:
+    """Turns a database error into a SourceError; its own text may hold rows."""
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        words = words_of(error) if isinstance(error, sa.exc.DBAPIError) else type(error).__name__
+        raise SourceError(f"the warehouse failed: {words}", where=where, remedy=remedy) from None
+
+
 def words_of(error: sa.exc.DBAPIError) -> str:
     """The warehouse's own words, without the address, the statement, or a value of a row."""
     diagnosis = getattr(getattr(error.orig, "diag", None), "message_primary", None)

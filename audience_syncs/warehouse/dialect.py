@@ -179,7 +179,10 @@ class PostgreSQL:
         statement = f"COPY {qualified} ({', '.join(columns)}) FROM STDIN"
         driver_connection: Any = connection.connection.driver_connection
         with driver_connection.cursor() as cursor:
-            cursor.copy_expert(statement, _CopyStream(rows))
+            try:
+                cursor.copy_expert(statement, _CopyStream(rows))
+            except connection.dialect.loaded_dbapi.Error as error:
+                raise _as_of_sqlalchemy(connection, error, cursor) from None
 
     def add_partition(self, connection: sa.Connection, table: sa.Table, sync: str) -> None:
         qualified = self.partition_name(table, sync)
@@ -213,6 +216,25 @@ class PostgreSQL:
 
 
 DIALECTS: dict[str, type[PostgreSQL]] = {PostgreSQL.name: PostgreSQL}
+
+
+def _as_of_sqlalchemy(connection: sa.Connection, error: Exception, cursor: Any) -> sa.exc.DBAPIError:
+    """A driver's error as SQLAlchemy would raise it: a lost connection is noted, and nobody prints the row it quotes."""
+    driver_connection = connection.connection.driver_connection
+    lost = bool(connection.dialect.is_disconnect(error, driver_connection, cursor))  # type: ignore[arg-type]
+    wrapped = sa.exc.DBAPIError.instance(
+        "COPY",
+        None,
+        error,
+        connection.dialect.loaded_dbapi.Error,
+        hide_parameters=True,
+        connection_invalidated=lost,
+        dialect=connection.dialect,
+    )
+    if lost:
+        connection.invalidate(error)
+    assert isinstance(wrapped, sa.exc.DBAPIError)
+    return wrapped
 
 
 class _Bit60(sa.types.UserDefinedType[Any]):
