@@ -206,6 +206,17 @@ class World:
         by_phone = "PHONE" in self.mapped and person.phone is not None
         return bool(person.emails) or by_phone or "EXTERN_ID" in self.mapped
 
+    def identifiers_of(self, who: int, person: Person) -> set[str]:
+        """As the ledger must have them, by the mapping in force."""
+        if self.platform == "hubspot":
+            return {f"email:{address}" for address in self.emails_of(person)}
+        found = {f"EMAIL:{sha(address)}" for address in self.emails_of(person)}
+        if "PHONE" in self.mapped and person.phone:
+            found.add(f"PHONE:{sha(person.phone[1:])}")
+        if "EXTERN_ID" in self.mapped:
+            found.add(f"EXTERN_ID:{who}")
+        return found
+
     # Running
 
     def destination(self, dies_at: int | None = None) -> Destination:

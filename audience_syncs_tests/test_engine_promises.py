@@ -24,7 +24,7 @@ from audience_syncs.model.errors import (
     SourceError,
     SyncLocked,
 )
-from audience_syncs.model.values import Progress, RunStatus, SyncReport
+from audience_syncs.model.values import Batch, Progress, RunStatus, SyncReport
 from audience_syncs.warehouse import open_warehouse_at
 from audience_syncs.warehouse.state import State
 from audience_syncs_tests.person_list import PersonList
@@ -591,3 +591,23 @@ def test_a_value_that_a_table_cannot_hold_is_not_quoted(bench: Bench) -> None:
     assert "violates check constraint" in str(failed.value)
     assert "secret.person" not in str(failed.value)
     assert email_hash("secret.person@example.com") not in str(failed.value)
+
+
+def test_a_plan_is_sealed_and_each_batch_noted_before_its_request_goes_out(bench: Bench) -> None:
+    bench.crowd(25)
+    seen: list[tuple[object, ...]] = []
+
+    def look(operation: str, batch: Batch) -> str:
+        # From another connection: only what was committed shows.
+        seen.extend(
+            bench.rows(
+                "SELECT p.status, (SELECT count(*) FROM audience_syncs.plan), count(*) FILTER (WHERE booked_at IS NULL), "
+                "count(*) FILTER (WHERE booked_at IS NOT NULL) FROM audience_syncs.batches b "
+                "JOIN audience_syncs.plans p ON p.id = b.plan_id GROUP BY 1"
+            )
+        )
+        return "ok"
+
+    bench.list.script = look
+    bench.run()
+    assert seen == [("sealed", 25, 1, 0), ("sealed", 25, 1, 1), ("sealed", 25, 1, 2)]

@@ -242,8 +242,7 @@ def check(world: World, report: SyncReport, refused: set[str]) -> None:
     assert unsettled == 0
     assert {who for who, (state, _) in ledger.items() if state == "accepted"} == {str(who) for who in delivered}
     for who, person in delivered.items():
-        kept = {text.split(":", 1)[1] for text in ledger[str(who)][1] if text.split(":")[0] == field}
-        assert kept == {on_wire(address) for address in world.emails_of(person)}, "the ledger is not the list"
+        assert ledger[str(who)][1] == world.identifiers_of(who, person), "the ledger is not the list"
     assert {str(who) for who in rejected} <= named, "a rejected member is not named"
     assert not named & {str(who) for who in delivered}, "an accepted member is called rejected"
     assert report.accepted == len(delivered)

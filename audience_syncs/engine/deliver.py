@@ -1,7 +1,8 @@
 """Delivers a sealed plan: reads its batches, sends them, books what came back.
 
-Before a batch is sent, it is noted as sent; when its answer is there, the verdicts are booked. Both are durable, in one
-small commit per batch: whatever happens in between, the next run knows which batches may have been applied.
+Before a batch is sent, it is noted as sent; when its answer is there, the verdicts are booked. Both are durable, the
+answer of one batch and the note of the next in one small commit: whatever happens in between, the next run knows which
+batches may have been applied.
 
 One thread (the caller's) talks to the database; as many as the destination allows talk to the platform. At most that
 many batches are in memory, and at most that many are without an answer when the process dies.
@@ -15,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 
 import orjson
 import sqlalchemy as sa
@@ -25,7 +27,7 @@ from audience_syncs.engine.plan import Plan
 from audience_syncs.engine.prepare import fields_of
 from audience_syncs.model.errors import DestinationError
 from audience_syncs.model.values import Batch, Outgoing, Progress, Verdict, VerdictKind
-from audience_syncs.warehouse.connection import Warehouse
+from audience_syncs.warehouse.connection import Warehouse, lost
 
 GIVE_UP_AFTER = 3
 """Batches in a row without one answer, each after all its retries, before the platform is taken to be down."""
@@ -99,23 +101,21 @@ def _in_flight(
     plan: Plan,
     phase: int,
 ) -> Generator[tuple[_Sent, _Answer]]:
-    """Keeps as many batches under way as the destination allows, and books each answer before yielding it.
+    """Keeps as many batches under way as the destination allows, and books each answer before yielding it; durably,
+    before anything else goes out.
 
     When the caller stops listening (an error, a cancelled run), batches under way are waited for and booked.
     """
     waiting: dict[Future[_Answer], _Sent] = {}
     batches = iter(range(1, plan.batches.get(phase, 0) + 1))
-    exhausted = False
     try:
         while True:
-            while not exhausted and len(waiting) < concurrency:
-                number = next(batches, None)
-                if number is None:
-                    exhausted = True
-                    break
-                sent = booker.read(call, phase, number)
+            ready = [booker.read(call, phase, number) for number in islice(batches, concurrency - len(waiting))]
+            for sent in ready:
                 booker.note_sent(sent)
-                waiting[threads.submit(_send, sent)] = sent
+            # The answers of before and what goes out now: one commit, and nothing goes out before it.
+            booker.commit()
+            waiting |= {threads.submit(_send, sent): sent for sent in ready}
             if not waiting:
                 return
             yield from _book_finished(booker, waiting)
@@ -123,6 +123,7 @@ def _in_flight(
         while waiting:
             for _ in _book_finished(booker, waiting):
                 pass
+        booker.commit()
 
 
 def _book_finished(booker: _Booker, waiting: dict[Future[_Answer], _Sent]) -> Iterator[tuple[_Sent, _Answer]]:
@@ -176,7 +177,6 @@ class _Booker:
                 plan_id=self._plan.id, phase=sent.phase, batch=sent.batch, sent_at=self._clock()
             )
         )
-        self._connection.commit()
 
     def book(self, sent: _Sent, verdicts: Sequence[Verdict]) -> None:
         """Writes the verdicts that are not plain acceptance, and that the batch has been answered."""
@@ -212,7 +212,11 @@ class _Booker:
             )
             .values(booked_at=self._clock())
         )
-        self._connection.commit()
+
+    def commit(self) -> None:
+        """Makes durable what was noted and booked; nothing, once the connection is lost."""
+        if not lost(self._connection):
+            self._connection.commit()
 
 
 def _session(plan: Plan, phase: int) -> int:
