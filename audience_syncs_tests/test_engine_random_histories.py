@@ -22,7 +22,7 @@ from audience_syncs.warehouse import Warehouse, open_warehouse_at
 from audience_syncs_tests.person_list import PersonList
 from audience_syncs_tests.sync_bench import email_hash
 
-HISTORIES = 60
+HISTORIES = 20
 """Seeds tried in every run of the suite; ``--histories N`` tries N."""
 
 MAPPINGS = (

@@ -187,3 +187,24 @@ def test_a_source_that_is_down_or_a_token_that_is_refused_does_not_stop_the_watc
         shown = observed(tick(definitions, instance, None))
     assert shown["syncs_overview"]["syncs_in_words"] == "1 pending"
     assert "secret-word" not in caplog.text
+
+
+def test_the_audit_is_a_check_of_the_syncs_asset_and_no_part_of_its_own_run(
+    definitions: dg.Definitions, simulators: SimulatorServer
+) -> None:
+    key = dg.AssetKey(["syncs", "carts", "meta_ads"])
+    job = definitions.resolve_job_def("sync__carts__meta_ads")
+    assert not job.asset_layer.asset_graph.asset_check_keys
+    with dg.instance_for_test() as instance:
+        ran = job.execute_in_process(instance=instance)
+        assert not ran.get_asset_check_evaluations()
+        everything = definitions.resolve_implicit_global_asset_job_def()
+        result = everything.execute_in_process(instance=instance, asset_selection=[key])
+        (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.check_name, evaluation.passed, evaluation.severity) == (
+        "destination_audit",
+        True,
+        dg.AssetCheckSeverity.WARN,
+    )
+    shown = {name: value.value for name, value in evaluation.metadata.items()}
+    assert (shown["accepted"], shown["exact"]) == (2, False)
