@@ -59,7 +59,7 @@ def test_list_status_plan_and_run_find_the_local_demo(demo: LocalDemo) -> None:
     assert meta["frequency"] == "every 1 day"
     assert statuses["lapsed_customers/hubspot_crm"]["status"] == "warning"
     plan = demo.answer("plan", "lapsed_customers/meta")
-    assert plan["counts"] == {"added": 0, "updated": 0, "removed": 0, "unusable": 0, "unchanged": 0}
+    assert not any(plan["counts"].values())
     table = demo.run("status")
     assert "Frequency" in table.stdout
     assert "using the local demo" in table.stderr

@@ -118,9 +118,7 @@ def test_the_page_of_an_audience_shows_who_and_how_many_without_showing_anybody(
 def test_materialize_after_time_has_passed_sends_only_the_changes(demo: LocalDemo) -> None:
     demo.run("demo", "tick", "--hours", "24")
     requests.delete(f"{demo.simulators}/_simulator/meta/requests", timeout=10).raise_for_status()
-    status = demo.materialise(
-        "sync__lapsed_customers__meta_ads", ["audiences", "lapsed_customers"], ["syncs", "lapsed_customers", "meta_ads"]
-    )
+    status = demo.materialise("sync__lapsed_customers__meta_ads", ["syncs", "lapsed_customers", "meta_ads"])
     assert status == "SUCCESS"
     journal = requests.get(f"{demo.simulators}/_simulator/meta/requests", timeout=10).json()
     entries = journal["requests"] if isinstance(journal, dict) else journal
