@@ -201,6 +201,18 @@ def test_undo_passes_the_same_guard_and_the_same_approval(bench: Bench) -> None:
     assert undo(bench, "run-2", approve=blocked.value.digest).removed == 3
 
 
+def test_a_run_that_emptied_the_list_can_be_undone(bench: Bench) -> None:
+    bench.people(("1", A), ("2", B))
+    bench.run()
+    bench.people()
+    with pytest.raises(GuardBlocked) as blocked:
+        bench.run()
+    bench.run_only(approve=blocked.value.digest)
+    assert bench.list.emails() == set()
+    assert undo(bench, "run-2").added == 2
+    assert bench.list.emails() == hashes(A, B)
+
+
 @pytest.mark.parametrize(
     ("run", "words"),
     [("no-such-run", "has no run 'no-such-run'"), ("run-", "several runs of this sync begin with 'run-'"), ("%", "has no run '%'")],

@@ -34,6 +34,15 @@ def test_add_adds_and_changes_and_takes_nobody_out(bench: Bench) -> None:
     assert bench.operations(mark) == []
 
 
+@pytest.mark.parametrize("mode", ["add", "upsert", "remove"])
+def test_an_empty_audience_is_nothing_to_stop_where_nobody_is_removed(bench: Bench, mode: str) -> None:
+    bench.sync = sync_config(mode=mode)
+    bench.people(("1", A))
+    bench.run()
+    bench.people()
+    assert bench.run().status.value == "succeeded"
+
+
 def test_mode_remove_takes_the_audience_out_and_puts_nobody_back(bench: Bench) -> None:
     bench.put_others(A, B, C)
     with_mode(bench, "remove")

@@ -20,7 +20,7 @@ from audience_syncs.engine.plan import Basis, Plan, plan_changes
 from audience_syncs.engine.prepare import Preparer
 from audience_syncs.engine.settle import Settled, settle
 from audience_syncs.engine.undo import plan_undo
-from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
+from audience_syncs.model.config import AudienceConfig, Mode, SyncConfig, sync_id
 from audience_syncs.model.errors import (
     AudienceError,
     AudienceSyncsError,
@@ -210,7 +210,8 @@ class Run:
         data_of = self.snapshot.source_as_of or self.snapshot.evaluated_at
         # Who asks for an old day does not want fresh data.
         age = timedelta(0) if self.options.day is not None else self.clock() - data_of
-        return Figures(self.snapshot.members, plan.holding, plan.counts, age)
+        mirrors = self.sync.mode is Mode.MIRROR and self.undo is None
+        return Figures(self.snapshot.members, plan.holding, plan.counts, age, mirrors)
 
     def _guard(self, connection: sa.Connection, plan: Plan) -> None:
         pass_guard(

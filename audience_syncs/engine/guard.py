@@ -19,6 +19,8 @@ class Figures:
     counts: PlanCounts
     source_age: timedelta = timedelta(0)
     """How old the data behind the audience is."""
+    mirrors: bool = True
+    """Whether the plan makes the list the audience, so that an empty audience empties it."""
 
 
 def objection(guard: GuardConfig, figures: Figures) -> str | None:
@@ -29,7 +31,7 @@ def objection(guard: GuardConfig, figures: Figures) -> str | None:
             f"the audience's data is {_in_words(figures.source_age)} old; the limit is {guard.max_source_age} "
             "(guard.max_source_age)"
         )
-    if figures.in_audience == 0 and not guard.allow_empty:
+    if figures.mirrors and figures.in_audience == 0 and not guard.allow_empty:
         return (
             f"the audience has 0 members; the list holds {figures.holding:,}, all of whom would be removed "
             "(guard.allow_empty)"
