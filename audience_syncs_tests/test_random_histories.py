@@ -130,6 +130,24 @@ KEPT: list[History] = [
         (((Change("enter", 0, 0), Change("enter", 1, 12), Change("share", 1, 0), Change("phone", 1, 4)), Run()),),
         (Change("leave", 0),),
     ),
+    # Somebody who got in by an attempt without an answer, is refused by the next attempt of the same call, and leaves.
+    History(
+        "meta",
+        1,
+        1,
+        (
+            (
+                (Change("enter", 0, 0),),
+                Run(
+                    (
+                        (("count", 1), ("kind", "server_error_after"), ("operation", "users.add")),
+                        (("count", 1), ("kind", "reject_batch"), ("operation", "users.add")),
+                    )
+                ),
+            ),
+        ),
+        (Change("leave", 0),),
+    ),
 ]
 
 

@@ -178,6 +178,22 @@ def test_02_somebody_who_may_have_been_added_and_has_left_is_removed(story: Stor
     assert story.ledger() == {"bob": "accepted"}
 
 
+@pytest.mark.parametrize("second", ["reject_batch", "rate_limit", "forbidden"])
+def test_02_the_last_word_of_the_platform_does_not_hide_an_attempt_without_an_answer(story: Story, second: str) -> None:
+    story.now(ann=A, bob=B)
+    story.fault("server_error_after", operation=story.adding, count=1)  # they are in; nobody knows
+    story.fault(second, operation=story.adding)
+    with contextlib.suppress(AudienceSyncsError):
+        story.sync()
+    assert story.listed() == {A, B}
+    assert story.ledger() == {"ann": "unknown", "bob": "unknown"}
+    story.heal()
+    story.now(bob=B)
+    story.sync()
+    assert story.listed() == {B}
+    assert story.ledger() == {"bob": "accepted"}
+
+
 def test_03_only_people_this_sync_put_there_are_removed(story: Story) -> None:
     story.now(ann=A, bob=B)
     story.sync()

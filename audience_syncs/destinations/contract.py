@@ -12,6 +12,9 @@ Adds and removes must be safe to repeat. They raise (``model.errors``):
     NoAnswer        may have been applied (time-out, reset, unreadable answer, 5xx after all retries)
     AccessRefused   token revoked, scope missing, terms not accepted: stops the run
     ListMissing     the list is gone at the platform: stops the run
+
+A destination that repeats requests by itself says so where one was not answered (``doubt.may_have_been_applied``), as the
+common HTTP client does: a refusal after that is not the whole truth.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.pacing import Pace, pacer_of
 from audience_syncs.model.errors import AccessRefused, DestinationError, NoAnswer, NotApplied
 
@@ -167,8 +168,9 @@ class HttpClient:
         params: Mapping[str, str | int] | None = None,
         json: Any = None,
         idempotent: bool = True,
+        reads: bool = False,
     ) -> Answer:
-        """The final answer, good or bad. ``operation`` names the call in errors and logs.
+        """The final answer, good or bad. ``operation`` names the call in errors and logs; ``reads``: it changes nothing.
 
         Raises NotApplied or NoAnswer when no final answer could be had; a call that is not ``idempotent`` is not repeated
         once it may have been applied.
@@ -191,6 +193,8 @@ class HttpClient:
                     return answer
                 retry = reading
                 what = f"HTTP {answer.status}" + (f", request {answer.request_id}" if answer.request_id else "")
+            if retry.maybe_applied and not (reads or method == "GET"):
+                may_have_been_applied()
             if retry.after_s is not None:
                 # Before this call is given up, so that the other threads do not go on knocking.
                 self.pace.hold_off(min(retry.after_s, LONGEST_HOLD_OFF_S))

@@ -208,7 +208,9 @@ class Found:
         if self._by is By.EMAIL:
             asked["idProperty"] = "email"
         try:
-            answer = self._http.request("POST", f"{CONTACTS}/batch/read", operation="contacts.read", json=asked)
+            answer = self._http.request(
+                "POST", f"{CONTACTS}/batch/read", operation="contacts.read", json=asked, reads=True
+            )
         except NoAnswer as error:
             raise NotApplied(error.message) from error
         keep_to_limit(self._http.pace, answer)

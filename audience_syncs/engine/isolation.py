@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from audience_syncs.model.errors import BatchRefused, NoAnswer, NotApplied
+from audience_syncs.destinations.doubt import watch
+from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import Batch, Verdict, VerdictKind
 
 Call = Callable[[Batch], Sequence[Verdict]]
@@ -21,6 +22,9 @@ class Isolation:
     larger groups go first, so that the good ones are through before the bad ones are narrowed down. Where nothing at all
     is accepted after ``SUSPICIOUS`` refusals, some members are tried alone. If none of them is accepted either, the fault
     is not theirs, and the search ends: the others are not called rejected, but come back in the next run.
+
+    A member who was in a request without an answer is accepted or *unknown*, whatever the last answer says: that first
+    request may have been applied. The next run sends them again, and gets to know.
     """
 
     SUSPICIOUS = 30
@@ -32,9 +36,18 @@ class Isolation:
         self._refusals = 0
         self._hopeless_at: float = float("inf")
         self._answered = False
+        self._doubtful: set[int] = set()
 
     def send(self, batch: Batch) -> None:
-        """Fills in ``verdicts``. What raises (access refused, list gone) leaves those open that were not answered."""
+        """Fills in ``verdicts``. What raises (access refused, list gone) leaves those open that certainly were not applied."""
+        try:
+            self._send(batch)
+        except DestinationError as error:
+            still_open = [position for position in self._doubtful if self.verdicts[position] is None]
+            self._give(still_open, Verdict(VerdictKind.UNKNOWN, error.code, error.message))
+            raise
+
+    def _send(self, batch: Batch) -> None:
         groups: deque[tuple[Batch, Sequence[int]]] = deque([(batch, range(len(batch)))])
         probed = False
         while groups:
@@ -46,7 +59,7 @@ class Isolation:
                 self._hopeless_at = self._refusals + len(chosen)
             group, positions = groups.popleft()
             try:
-                verdicts = self._call(group)
+                verdicts = self._tried(group, positions)
             except NotApplied as error:
                 self._give(positions, Verdict(VerdictKind.RETRYABLE, error.code, error.message))
             except NoAnswer as error:
@@ -56,7 +69,15 @@ class Isolation:
             else:
                 self._answered = True
                 for position, verdict in zip(positions, verdicts, strict=True):
-                    self.verdicts[position] = verdict
+                    self._give([position], verdict)
+
+    def _tried(self, group: Batch, positions: Sequence[int]) -> Sequence[Verdict]:
+        with watch() as doubt:
+            try:
+                return self._call(group)
+            finally:
+                if doubt.arose:
+                    self._doubtful.update(positions)
 
     def _divided(
         self, group: Batch, positions: Sequence[int], refused: BatchRefused
@@ -84,4 +105,5 @@ class Isolation:
 
     def _give(self, positions: Sequence[int], verdict: Verdict) -> None:
         for position in positions:
-            self.verdicts[position] = verdict
+            doubtful = position in self._doubtful and verdict.kind is not VerdictKind.ACCEPTED
+            self.verdicts[position] = replace(verdict, kind=VerdictKind.UNKNOWN) if doubtful else verdict
