@@ -18,7 +18,7 @@ demo: $(STAMP) ## Everything on this machine: shop, simulated ad platforms, Dags
 	@$(BIN)/audience-syncs demo $(ARGS)
 
 test: $(STAMP) ## The whole test suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(STAMP) ## Lint, format, types
 	$(BIN)/ruff check .
