@@ -369,7 +369,7 @@ def test_a_cron_expression_that_never_comes_is_refused(cron: str) -> None:
     assert objection(cron)
 
 
-@pytest.mark.parametrize("component", ["Source", "Destination", "Audience"])
+@pytest.mark.parametrize("component", ["Source", "Destination", "Audience", "Sequence"])
 def test_the_json_schemas_are_current(component: str) -> None:
     written = (SCHEMAS_DIR / f"{component.lower()}.json").read_text(encoding="utf-8")
     assert written == schema_text(component), "run: python -m audience_syncs.project.schemas"

@@ -1,4 +1,4 @@
-"""Pausing and resuming a sync: its schedule's (or sensor's) switch in Dagster, the same that the UI shows."""
+"""Pausing and resuming a sync or a sequence: its schedule's (or sensor's) switch in Dagster, the same that the UI shows."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from audience_syncs.cli.local import dagster_home, project_root
+from audience_syncs.cli.local import dagster_home, environment, project_root
 from audience_syncs.cli.show import print_json, say
-from audience_syncs.cli.syncs import Json, SyncName, opened
-from audience_syncs.health.switches import PREFIX
-from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
+from audience_syncs.cli.syncs import Json, find_sync, opened
+from audience_syncs.health.switches import PREFIX, SEQUENCE_PREFIX
+from audience_syncs.model.config import sync_id
 from audience_syncs.model.errors import AudienceSyncsError, DefinitionError
-from audience_syncs.model.schedules import After
+from audience_syncs.model.schedules import After, Schedule
+from audience_syncs.project import Project, default_defs_dir, load_project
+
+if TYPE_CHECKING:
+    from audience_syncs.engine import PlanPreview
 
 
 class SwitchError(AudienceSyncsError):
@@ -25,66 +30,96 @@ class SwitchError(AudienceSyncsError):
     code = "SWITCH"
 
 
-def pause(sync: SyncName, json: Json = False) -> None:
-    """Pause a sync: its schedule is switched off until somebody resumes it. A run under way goes on."""
-    with opened(sync) as (_, audience, config, _, variables):
-        _switch(audience, config, "stop", variables)
-        name = sync_id(audience, config)
+SyncOrSequence = Annotated[
+    str, typer.Argument(metavar="NAME", help="audience/sync (what is unique about it is enough), or a sequence's name.")
+]
+
+
+def pause(name: SyncOrSequence, json: Json = False) -> None:
+    """Pause a sync or a sequence: its schedule is switched off until somebody resumes it. A run under way goes on."""
+    with environment() as variables:
+        project = load_project(default_defs_dir(), variables).require_sound()
+        trigger = _trigger(project, name)
+        _switch(trigger, "stop", variables)
     if json:
-        print_json({"sync": name, "paused": True})
+        print_json({trigger.kind: trigger.of, "paused": True})
     else:
-        typer.echo(f"{name} is paused. audience-syncs resume {name} switches it on again.")
+        typer.echo(f"{trigger.of} is paused. audience-syncs resume {trigger.of} switches it on again.")
 
 
 def resume(
-    sync: SyncName,
+    name: SyncOrSequence,
     look: Annotated[bool, typer.Option(help="Evaluate the audience and say what has changed meanwhile.")] = True,
     json: Json = False,
 ) -> None:
-    """Resume a paused sync, and say how much has changed since its last run."""
-    with opened(sync) as (project, audience, config, warehouse, variables):
-        from audience_syncs.audiences import evaluate_audience
-        from audience_syncs.destinations.registry import spec_of
-        from audience_syncs.engine import plan_sync
-
-        name = sync_id(audience, config)
-        preview = None
-        if look:
-            evaluate_audience(audience, warehouse, run_id=str(uuid.uuid4()))
-            spec = spec_of(project.destinations[config.destination].platform)
-            preview = plan_sync(audience, config, spec, warehouse)
-        _switch(audience, config, "start", variables)
+    """Resume what is paused; for a sync, say how much has changed since its last run."""
+    with environment() as variables:
+        project = load_project(default_defs_dir(), variables).require_sound()
+        trigger = _trigger(project, name)
+    preview = _look(trigger.of) if look and trigger.kind == "sync" else None
+    with environment() as variables:
+        _switch(trigger, "start", variables)
     if json:
-        print_json({"sync": name, "paused": False, "changed": preview})
+        print_json({trigger.kind: trigger.of, "paused": False, "changed": preview})
         return
-    typer.echo(f"{name} is switched on, {config.frequency}.")
+    typer.echo(f"{trigger.of} is switched on, {trigger.in_words}.")
     if preview is not None:
         typer.echo(f"Changed since its last run: {preview.counts.in_words()}.")
         if preview.blocked:
             typer.echo(f"The guard would block that: {preview.blocked}")
 
 
-def _switch(
-    audience: AudienceConfig, sync: SyncConfig, turn: Literal["start", "stop"], variables: Mapping[str, str]
-) -> None:
+def _look(sync: str) -> PlanPreview:
+    """What the next run would send."""
+    with opened(sync) as (project, audience, config, warehouse, _):
+        from audience_syncs.audiences import evaluate_audience
+        from audience_syncs.destinations.registry import spec_of
+        from audience_syncs.engine import plan_sync
+
+        evaluate_audience(audience, warehouse, run_id=str(uuid.uuid4()))
+        return plan_sync(audience, config, spec_of(project.destinations[config.destination].platform), warehouse)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trigger:
+    """A schedule or sensor of Dagster, and what it starts."""
+
+    kind: Literal["sync", "sequence"]
+    of: str
+    name: str
+    schedule: Schedule
+    in_words: str
+
+
+def _trigger(project: Project, name: str) -> _Trigger:
+    sequence = project.sequences.get(name)
+    if sequence is not None:
+        trigger = f"{SEQUENCE_PREFIX}{sequence.name}"
+        return _Trigger("sequence", sequence.name, trigger, sequence.schedule, sequence.frequency)
+    audience, sync = find_sync(project, name)
+    trigger = f"{PREFIX}{audience.name}__{sync.key}"
+    return _Trigger("sync", sync_id(audience, sync), trigger, sync.schedule, sync.frequency)
+
+
+def _switch(trigger: _Trigger, turn: Literal["start", "stop"], variables: Mapping[str, str]) -> None:
     """Through Dagster's own command, so that it is the very switch of the UI."""
-    name = sync_id(audience, sync)
-    if sync.schedule == "manual":
+    where = f"{trigger.kind} {trigger.of}"
+    if trigger.schedule == "manual":
         raise DefinitionError(
-            "a manual sync has no schedule to switch",
-            where=f"sync {name}",
+            f"a manual {trigger.kind} has no schedule to switch",
+            where=where,
             remedy="give it a `schedule`, or just run it",
         )
-    kind = "sensor" if isinstance(sync.schedule, After) else "schedule"
-    command = [sys.executable, "-m", "dagster", kind, turn, f"{PREFIX}{audience.name}__{sync.key}"]
+    kind = "sensor" if isinstance(trigger.schedule, After) else "schedule"
+    command = [sys.executable, "-m", "dagster", kind, turn, trigger.name]
     command += ["-w", str(project_root() / "workspace.yaml")]
-    say(f"asking Dagster to {turn} the {kind} of {name}")
+    say(f"asking Dagster to {turn} the {kind} of {trigger.of}")
     environ = {"DAGSTER_HOME": str(dagster_home())} | dict(variables)
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr or done.stdout).strip().splitlines()
         raise SwitchError(
             f"Dagster did not {turn} the {kind}: {last[-1] if last else 'no answer'}",
-            where=f"sync {name}",
+            where=where,
             remedy="set DAGSTER_HOME to the folder of your instance, or use the switch in the UI",
         )

@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from audience_syncs.components.audience_assets import build_audience
 from audience_syncs.components.loading import project_of
+from audience_syncs.components.sequence_jobs import Step, build_sequence
 from audience_syncs.components.sync_assets import build_sync
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
 from audience_syncs.model.errors import DefinitionError
+from audience_syncs.model.sequences import SequenceConfig
 from audience_syncs.project import MODELS, Project
 from audience_syncs.project.load import Definition
 from audience_syncs.project.schemas import attributes_schema
@@ -48,6 +50,10 @@ class _DestinationAttributes(_Attributes):
 
 
 class _AudienceAttributes(_Attributes):
+    pass
+
+
+class _SequenceAttributes(_Attributes):
     pass
 
 
@@ -156,6 +162,51 @@ class Audience(dg.Component):
             elif delivered.trigger is not None:
                 sensors.append(delivered.trigger)
         return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, schedules=schedules, sensors=sensors)
+
+
+class Sequence(dg.Component):
+    """Syncs that run one after the other, with a schedule of their own."""
+
+    def __init__(self, config: SequenceConfig, project: Project) -> None:
+        self.config = config
+        self.project = project
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _SequenceAttributes
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        return ComponentTypeSpec(
+            description=cls.__doc__, tags=["audience-syncs", "sequence"], produces=["job", "schedule", "sensor"]
+        )
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
+        config, project = _definition("Sequence", attributes, context)
+        assert isinstance(config, SequenceConfig)
+        return cls(config, project)
+
+    def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
+        built = build_sequence(self.config, [self._step(step) for step in self.config.steps])
+        trigger = built.trigger
+        return dg.Definitions(
+            jobs=[built.job],
+            schedules=[trigger] if isinstance(trigger, dg.ScheduleDefinition) else [],
+            sensors=[trigger] if isinstance(trigger, dg.SensorDefinition) else [],
+        )
+
+    def _step(self, name: str) -> Step:
+        audience_name, _, key = name.partition("/")
+        audience = self.project.audiences.get(audience_name)
+        if audience is None:
+            raise DefinitionError(
+                f"there is no sync {name!r}",
+                where=f"sequence {self.config.name}",
+                remedy="load the sequence with its syncs, from one folder of definitions",
+            )
+        sync = audience.sync(key)
+        return Step(audience, sync, self.project.sources[audience.source], self.project.destinations[sync.destination])
 
 
 def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadContext) -> tuple[Definition, Project]:

@@ -28,3 +28,13 @@ def trigger_name(audience: str, sync: str) -> str:
 def pool_name(audience: str, sync: str) -> str:
     """The sync's pool: with the default limit of 1 (``dagster.yaml``), runs of one sync wait for each other."""
     return f"sync__{audience}__{sync}"
+
+
+def sequence_job_name(sequence: str) -> str:
+    """The job that runs a sequence's syncs one after the other."""
+    return f"sequence__{sequence}"
+
+
+def sequence_trigger_name(sequence: str) -> str:
+    """The sequence's schedule or sensor; its switch pauses the sequence."""
+    return f"sequence_schedule__{sequence}"

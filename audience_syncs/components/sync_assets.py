@@ -11,10 +11,10 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from audience_syncs.components.audience_assets import partitions_of
-from audience_syncs.components.names import audience_key, job_name, pool_name, sync_key
+from audience_syncs.components.names import audience_key, job_name, pool_name, sync_key, trigger_name
 from audience_syncs.components.sync_checks import build_audit
 from audience_syncs.components.sync_run import SyncRun, SyncRunConfig
-from audience_syncs.components.triggers import build_trigger
+from audience_syncs.components.triggers import Starts, build_trigger
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig, sync_id
 
 
@@ -62,7 +62,18 @@ def build_sync(
         executor_def=dg.in_process_executor,
     )
     checks = [build_audit(key, audience, sync, source, destination)] if sync.mode.family.has_list else []
-    return SyncDefinitions(deliver, checks, job, build_trigger(audience, sync, job))
+    trigger = build_trigger(
+        Starts(
+            name=trigger_name(audience.name, sync.key),
+            schedule=sync.schedule,
+            description=f"{audience.label} to {sync.destination}, {sync.frequency}. Switch it off to pause the sync.",
+            paused=sync.paused,
+            audience=audience.name,
+            days=audience.partitions if sync.partitioned else None,
+        ),
+        job,
+    )
+    return SyncDefinitions(deliver, checks, job, trigger)
 
 
 def _upstream(audience: AudienceConfig, sync: SyncConfig) -> dg.AssetDep:

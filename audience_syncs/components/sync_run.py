@@ -20,7 +20,7 @@ from audience_syncs.components.figures import (
 from audience_syncs.components.names import audience_key
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig
 from audience_syncs.model.schedules import duration
-from audience_syncs.model.values import RunOptions
+from audience_syncs.model.values import RunOptions, SyncReport
 
 if TYPE_CHECKING:
     from audience_syncs.warehouse import Warehouse
@@ -76,7 +76,7 @@ class SyncRun:
 
     def __init__(
         self,
-        context: dg.AssetExecutionContext,
+        context: dg.AssetExecutionContext | dg.OpExecutionContext,
         config: SyncRunConfig,
         audience: AudienceConfig,
         sync: SyncConfig,
@@ -90,6 +90,8 @@ class SyncRun:
         self._source = source
         self._destination = destination
         self._progress = ProgressLog(context.log.info)
+        self.report: SyncReport | None = None
+        """Of the delivery that ended last; None before, and where nothing was to be sent."""
 
     def deliver(self) -> dg.MaterializeResult[None]:
         # Imported late: definitions load without drivers and HTTP.
@@ -157,7 +159,7 @@ class SyncRun:
             spec = spec_of(self._destination.platform)
             preview = plan_sync(self._audience, self._sync, spec, warehouse, options=options, progress=self._progress)
             return plan_metadata(preview)
-        report = run_sync(
+        self.report = run_sync(
             self._audience,
             self._sync,
             open_destination(self._destination, os.environ),
@@ -166,4 +168,4 @@ class SyncRun:
             options=options,
             progress=self._progress,
         )
-        return sync_metadata(report, self._sync)
+        return sync_metadata(self.report, self._sync)

@@ -10,7 +10,7 @@ active    everything else
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +19,7 @@ from typing import Any
 from audience_syncs.health.due import GRACE, last_due
 from audience_syncs.health.switches import Switch
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
+from audience_syncs.model.schedules import Schedule
 from audience_syncs.model.values import RunStatus, SyncRun
 from audience_syncs.project import Project
 
@@ -75,19 +76,40 @@ def sync_statuses(
     """
     at = now or datetime.now(UTC)
     return [
-        _status(audience, sync, runs.get(name), (switches or {}).get(name) or Switch(not sync.paused), at)
+        _status(audience, sync, runs.get(name), _starters(project, name, sync, switches or {}), at)
         for audience in project.audiences.values()
         for sync in audience.syncs
         for name in (sync_id(audience, sync),)
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Starter:
+    """Something that starts a sync by itself: its own schedule, or that of a sequence it is a step of."""
+
+    schedule: Schedule
+    in_words: str
+    switch: Switch
+
+
+def _starters(project: Project, name: str, sync: SyncConfig, switches: Mapping[str, Switch]) -> list[_Starter]:
+    starters = []
+    if sync.schedule != "manual":
+        starters.append(_Starter(sync.schedule, sync.frequency, switches.get(name) or Switch(not sync.paused)))
+    for sequence in project.sequences_of.get(name, ()):
+        if sequence.schedule != "manual":
+            switch = switches.get(sequence.name) or Switch(not sequence.paused)
+            words = f"{sequence.frequency}, in {sequence.name}"
+            starters.append(_Starter(sequence.schedule, words, switch))
+    return starters
+
+
 def _status(
-    audience: AudienceConfig, sync: SyncConfig, run: SyncRun | None, switch: Switch, now: datetime
+    audience: AudienceConfig, sync: SyncConfig, run: SyncRun | None, starters: Sequence[_Starter], now: datetime
 ) -> SyncStatus:
-    paused = sync.schedule != "manual" and not switch.on
+    paused = bool(starters) and not any(starter.switch.on for starter in starters)
     running = run is not None and run.status is RunStatus.RUNNING
-    overdue = None if paused or running else _overdue_since(sync, run, switch, now)
+    overdue = None if running else _overdue_since(starters, run, now)
     return SyncStatus(
         sync=sync_id(audience, sync),
         audience=audience.name,
@@ -95,7 +117,7 @@ def _status(
         status=_state(run, paused=paused, overdue=overdue is not None),
         note=_note(run, overdue),
         last_run=run.started_at if run else None,
-        frequency=sync.frequency,
+        frequency="; ".join(starter.in_words for starter in starters) or sync.frequency,
         in_audience=run.in_audience if run else None,
         accepted=run.accepted if run else None,
         rejected=run.rejected if run else None,
@@ -110,15 +132,21 @@ def _status(
     )
 
 
-def _overdue_since(sync: SyncConfig, run: SyncRun | None, switch: Switch, now: datetime) -> datetime | None:
-    """The moment a run should have begun that did not; None where it is in time, or was never switched on before.
+def _overdue_since(starters: Sequence[_Starter], run: SyncRun | None, now: datetime) -> datetime | None:
+    """The moment a run should have begun that did not; None where it is in time, or was not switched on then.
 
     A sync that never ran is pending, and not late.
     """
-    due = last_due(sync.schedule, now - GRACE)
-    if due is None or run is None or run.started_at >= due:
+    if run is None:
         return None
-    return None if switch.since is not None and switch.since > due else due
+    missed = []
+    for starter in starters:
+        due = last_due(starter.schedule, now - GRACE) if starter.switch.on else None
+        if due is None or run.started_at >= due:
+            continue
+        if starter.switch.since is None or starter.switch.since <= due:
+            missed.append(due)
+    return max(missed, default=None)
 
 
 def _state(run: SyncRun | None, *, paused: bool, overdue: bool) -> SyncState:

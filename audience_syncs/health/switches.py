@@ -1,4 +1,4 @@
-"""Whether a sync's schedule or sensor is switched on: Dagster's own switch, the only one there is."""
+"""Whether a sync's or sequence's schedule or sensor is switched on: Dagster's own switch, the only one there is."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 PREFIX = "schedule__"
 """Schedules and sensors are both called ``schedule__<audience>__<sync>``."""
 
+SEQUENCE_PREFIX = "sequence_schedule__"
+"""Those of a sequence are called ``sequence_schedule__<sequence>``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -26,25 +29,31 @@ class Switch:
 
 
 def switches(instance: DagsterInstance, project: Project) -> Mapping[str, Switch]:
-    """Sync -> its switch, for every sync with a schedule or sensor.
+    """Sync or sequence -> its switch, for all with a schedule or sensor; a sequence's name has no ``/``.
 
     What nobody has switched, and the daemon has not seen yet, is as its definition says (``paused``).
     """
     from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
 
     states = {state.instigator_name: state for state in instance.all_instigator_state()}
-    found: dict[str, Switch] = {}
-    for audience in project.audiences.values():
-        for sync in audience.syncs:
-            if sync.schedule == "manual":
-                continue
-            state = states.get(f"{PREFIX}{audience.name}__{sync.key}")
-            if state is None:
-                found[sync_id(audience, sync)] = Switch(not sync.paused)
-                continue
-            data = state.instigator_data
-            started = data.start_timestamp if isinstance(data, ScheduleInstigatorData) else None
-            since = datetime.fromtimestamp(started, UTC) if started else None
-            on = not sync.paused if state.status is InstigatorStatus.DECLARED_IN_CODE else state.is_running
-            found[sync_id(audience, sync)] = Switch(on, since)
-    return found
+
+    def of(trigger: str, *, paused: bool) -> Switch:
+        state = states.get(trigger)
+        if state is None:
+            return Switch(not paused)
+        data = state.instigator_data
+        started = data.start_timestamp if isinstance(data, ScheduleInstigatorData) else None
+        since = datetime.fromtimestamp(started, UTC) if started else None
+        return Switch(not paused if state.status is InstigatorStatus.DECLARED_IN_CODE else state.is_running, since)
+
+    found = {
+        sync_id(audience, sync): of(f"{PREFIX}{audience.name}__{sync.key}", paused=sync.paused)
+        for audience in project.audiences.values()
+        for sync in audience.syncs
+        if sync.schedule != "manual"
+    }
+    return found | {
+        sequence.name: of(f"{SEQUENCE_PREFIX}{sequence.name}", paused=sequence.paused)
+        for sequence in project.sequences.values()
+        if sequence.schedule != "manual"
+    }

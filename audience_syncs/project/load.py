@@ -1,4 +1,4 @@
-"""Reads the user's YAML into the model: every source, destination and audience below a folder, with every mistake.
+"""Reads the user's YAML into the model: every source, destination, audience and sequence below a folder, with every mistake.
 
 The files are Dagster component files (``defs.yaml``), and folders are walked as Dagster walks them; but nothing here
 needs Dagster, so that the terminal, the editor's check and Dagster itself read the same thing in the same way.
@@ -7,8 +7,9 @@ needs Dagster, so that the terminal, the editor's check and Dagster itself read 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,23 @@ from pydantic import BaseModel, ValidationError
 
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
 from audience_syncs.model.errors import DefinitionError
+from audience_syncs.model.sequences import SequenceConfig
 from audience_syncs.project.explain import explain
 from audience_syncs.project.problems import Problem, choose_from, nearest, refusal, shown_path
-from audience_syncs.project.rules import check_audience, check_destination, check_shared_lists
+from audience_syncs.project.rules import check_audience, check_destination, check_sequence, check_shared_lists
 from audience_syncs.project.templates import render
 from audience_syncs.project.yaml_documents import Document, read_documents
 
 COMPONENTS = "audience_syncs.components"
 DEFS_VARIABLE = "AUDIENCE_SYNCS_DEFS"
 
-Definition = SourceConfig | DestinationConfig | AudienceConfig
+Definition = SourceConfig | DestinationConfig | AudienceConfig | SequenceConfig
 
-MODELS: Mapping[str, type[SourceConfig] | type[DestinationConfig] | type[AudienceConfig]] = {
+MODELS: Mapping[str, type[Definition]] = {
     "Source": SourceConfig,
     "Destination": DestinationConfig,
     "Audience": AudienceConfig,
+    "Sequence": SequenceConfig,
 }
 """Component name -> the model of its attributes."""
 
@@ -53,9 +56,19 @@ class Project:
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = field(default_factory=dict)
     audiences: dict[str, AudienceConfig] = field(default_factory=dict)
+    sequences: dict[str, SequenceConfig] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     files: dict[tuple[Path, int], Located] = field(default_factory=dict, repr=False)
     """By folder and number of the document in its ``defs.yaml``, as Dagster names a component's place."""
+
+    @cached_property
+    def sequences_of(self) -> Mapping[str, Sequence[SequenceConfig]]:
+        """Sync -> the sequences it is a step of."""
+        found: dict[str, list[SequenceConfig]] = {}
+        for sequence in self.sequences.values():
+            for step in sequence.steps:
+                found.setdefault(step, []).append(sequence)
+        return found
 
     def require_sound(self) -> Project:
         """Itself; raises DefinitionError with all problems if there are any."""
@@ -88,7 +101,9 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None) -> Pr
         reading.read(file)
     reading.check_references()
     reading.problems.sort()
-    return Project(reading.sources, reading.destinations, reading.audiences, reading.problems, reading.files)
+    return Project(
+        reading.sources, reading.destinations, reading.audiences, reading.sequences, reading.problems, reading.files
+    )
 
 
 def check_project(path: Path, environ: Mapping[str, str] | None = None) -> list[Problem]:
@@ -155,6 +170,7 @@ class _Reading:
         self.sources: dict[str, SourceConfig] = {}
         self.destinations: dict[str, DestinationConfig] = {}
         self.audiences: dict[str, AudienceConfig] = {}
+        self.sequences: dict[str, SequenceConfig] = {}
         self.problems: list[Problem] = []
         self.files: dict[tuple[Path, int], Located] = {}
         # Names of all that was found, also of what has mistakes: so that one mistake is not reported many times.
@@ -249,6 +265,8 @@ class _Reading:
             self.sources[config.name] = config
         elif isinstance(config, DestinationConfig):
             self.destinations[config.name] = config
+        elif isinstance(config, SequenceConfig):
+            self.sequences[config.name] = config
         else:
             self.audiences[config.name] = config
 
@@ -267,6 +285,8 @@ class _Reading:
                     destination_names=self.named["Destination"],
                     destinations=self.destinations,
                 )
+            elif isinstance(config, SequenceConfig):
+                self.problems += check_sequence(document, config, self.audiences, self.named["Audience"])
             if len(self.problems) > before:
                 broken.add(number)
         whole = [(document, config) for _, document, _, config in self.found if isinstance(config, AudienceConfig)]
@@ -279,5 +299,10 @@ class _Reading:
     def drop(self, kind: str, document: Document, config: BaseModel) -> None:
         """Takes out what turned out to be wrong."""
         self.files.pop((document.file.parent, document.index), None)
-        named: dict[str, Any] = {"Source": self.sources, "Destination": self.destinations}.get(kind, self.audiences)  # type: ignore[assignment]
-        named.pop(getattr(config, "name", ""), None)
+        of_kind: dict[str, dict[str, Any]] = {
+            "Source": self.sources,
+            "Destination": self.destinations,
+            "Audience": self.audiences,
+            "Sequence": self.sequences,
+        }
+        of_kind[kind].pop(getattr(config, "name", ""), None)

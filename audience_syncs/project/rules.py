@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig, sync_id
+from audience_syncs.model.schedules import After, Cron
+from audience_syncs.model.sequences import SequenceConfig
 from audience_syncs.project import cron
 from audience_syncs.project.problems import Problem, YamlPath, choose_from, shown_path
 from audience_syncs.project.yaml_documents import Document
@@ -65,6 +67,30 @@ def check_destination(document: Document, destination: DestinationConfig) -> Ite
     for found in registry.check_destination(destination):
         # A secret or setting that is wrong is wrong by its name; its value is never looked at.
         yield document.problem(("attributes", *found.path), found.message, found.remedy, of_key=len(found.path) == 2)
+
+
+def check_sequence(
+    document: Document, sequence: SequenceConfig, audiences: Mapping[str, AudienceConfig], named: Collection[str]
+) -> Iterator[Problem]:
+    """What is wrong with a sequence: steps that are no syncs, or that it cannot run. ``named``: audiences there are, also
+    those with mistakes of their own."""
+    top: YamlPath = ("attributes",)
+    yield from _check_name(document, (*top, "name"), sequence.name)
+    if isinstance(sequence.schedule, After) and sequence.schedule.is_audience:
+        remedy = "name an asset: `{after: audiences/NAME}`"
+        yield document.problem((*top, "schedule", "after"), "a sequence has no audience of its own", remedy)
+    if isinstance(sequence.schedule, Cron):
+        yield from _check_cron(document, (*top, "schedule", "cron"), {"cron": sequence.schedule.cron})
+    known = {sync_id(audience, sync): sync for audience in audiences.values() for sync in audience.syncs}
+    for number, step in enumerate(sequence.steps):
+        path: YamlPath = (*top, "steps", number)
+        if step in known:
+            if known[step].partitioned:
+                remedy = "leave it out, or take `partitioned` away: in a sequence a sync follows the latest day"
+                yield document.problem(path, f"the sync {step} is partitioned", remedy)
+        elif step.partition("/")[0] in audiences or step.partition("/")[0] not in named:
+            remedy = choose_from(step, sorted(known), none="there is none yet; a sync is defined with its audience")
+            yield document.problem(path, f"there is no sync `{step}`", remedy)
 
 
 def check_shared_lists(audiences: Sequence[tuple[Document, AudienceConfig]]) -> Iterator[Problem]:
