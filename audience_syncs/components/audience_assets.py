@@ -3,6 +3,7 @@
 # Without postponed annotations: Dagster reads those of asset functions.
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -10,7 +11,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from audience_syncs.components.figures import ProgressLog, reported_to_dagster, snapshot_metadata
 from audience_syncs.components.names import audience_key
+from audience_syncs.components.sync_checks import audience_checks, broken_key, checks_of
 from audience_syncs.model.config import AudienceConfig, SourceConfig
+from audience_syncs.model.errors import AudienceError
 
 DAYS_PER_RUN = 30
 
@@ -32,35 +35,59 @@ def partitions_of(audience: AudienceConfig) -> dg.DailyPartitionsDefinition | No
     )
 
 
-def build_audience(audience: AudienceConfig, source: SourceConfig) -> AudienceDefinitions:
-    """The asset ``audiences/<name>`` and the job ``audience__<name>``."""
+def build_audience(
+    audience: AudienceConfig, source: SourceConfig, identifiers: Mapping[str, Sequence[str]]
+) -> AudienceDefinitions:
+    """The asset ``audiences/<name>`` and the job ``audience__<name>``.
 
+    ``identifiers``: the identifying columns of each of its syncs (``identifier_columns``).
+    """
     key = audience_key(audience.name)
-
-    @dg.asset(
-        key=key,
+    spec = dg.AssetSpec(
+        key,
         group_name=audience.name,
         kinds={"postgres", "sql"},
         description=_description(audience, source),
         owners=audience.owners,
         tags=audience.tags,
         partitions_def=partitions_of(audience),
+    )
+
+    @dg.multi_asset(
+        specs=[spec],
+        check_specs=audience_checks(key, audience),
+        name="__".join(key.path),
         # Many days in one run, or a run for each: both come to the same.
         backfill_policy=dg.BackfillPolicy.multi_run(DAYS_PER_RUN) if audience.partitions else None,
+        # So that an evaluation that ends before its checks are answered is no error of its own.
+        can_subset=True,
     )
-    def evaluate(context: dg.AssetExecutionContext) -> None:
+    def evaluate(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         # Imported late: definitions load without drivers.
         from audience_syncs.audiences import evaluate_audience
         from audience_syncs.warehouse import open_warehouse
 
         days: list[str | None] = sorted(context.partition_keys) if audience.partitions else [None]
+        checks: list[dg.AssetCheckResult] = []
         with reported_to_dagster(), open_warehouse(source, os.environ) as warehouse:
             for day in days:
-                snapshot = evaluate_audience(
-                    audience, warehouse, run_id=context.run_id, day=day, progress=ProgressLog(context.log.info)
-                )
+                try:
+                    snapshot = evaluate_audience(
+                        audience, warehouse, run_id=context.run_id, day=day, progress=ProgressLog(context.log.info)
+                    )
+                except AudienceError as error:
+                    failed = broken_key(key, error)
+                    if failed is not None:
+                        yield failed
+                    raise
                 # Shown on each day by itself, however many come in one run.
                 context.add_asset_metadata(snapshot_metadata(snapshot), asset_key=key, partition_key=day)
+                # The checks are those of the latest day.
+                checks = checks_of(key, audience, snapshot, warehouse, identifiers)
+        yield dg.MaterializeResult(asset_key=key)
+        yield from checks
 
     job = dg.define_asset_job(
         f"audience__{audience.name}",

@@ -19,6 +19,7 @@ from audience_syncs.components.audience_assets import build_audience
 from audience_syncs.components.loading import project_of
 from audience_syncs.components.sequence_jobs import Step, build_sequence
 from audience_syncs.components.sync_assets import build_sync
+from audience_syncs.components.sync_checks import identifier_columns
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.sequences import SequenceConfig
@@ -146,14 +147,15 @@ class Audience(dg.Component):
                 where=f"audience {audience.name}",
                 remedy="load the audience with its source, from one folder of definitions",
             )
-        built = build_audience(audience, source)
+        identifiers = identifier_columns(audience, self.project.destinations)
+        built = build_audience(audience, source, identifiers)
         assets: list[dg.AssetsDefinition] = [built.asset]
         jobs = [built.job]
         checks: list[dg.AssetChecksDefinition] = []
         schedules: list[dg.ScheduleDefinition] = []
         sensors: list[dg.SensorDefinition] = []
         for sync in audience.syncs:
-            delivered = build_sync(audience, sync, source, self.project.destinations[sync.destination])
+            delivered = build_sync(audience, sync, source, self.project.destinations[sync.destination], identifiers)
             assets.append(delivered.asset)
             checks += delivered.checks
             jobs.append(delivered.job)
@@ -206,7 +208,13 @@ class Sequence(dg.Component):
                 remedy="load the sequence with its syncs, from one folder of definitions",
             )
         sync = audience.sync(key)
-        return Step(audience, sync, self.project.sources[audience.source], self.project.destinations[sync.destination])
+        return Step(
+            audience,
+            sync,
+            self.project.sources[audience.source],
+            self.project.destinations[sync.destination],
+            identifier_columns(audience, self.project.destinations),
+        )
 
 
 def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadContext) -> tuple[Definition, Project]:

@@ -18,12 +18,15 @@ import dagster as dg
 
 from audience_syncs.components.figures import matched_metadata, syncs_table
 from audience_syncs.components.names import audience_key, sync_key
+from audience_syncs.components.sync_checks import evaluation_of, freshness, match_rate_check
 from audience_syncs.project import Project
 
 if TYPE_CHECKING:
     from audience_syncs.health.matched import MatchedReading
     from audience_syncs.health.status import SyncStatus
     from audience_syncs.model.values import SyncRun
+
+Event = dg.AssetObservation | dg.AssetCheckEvaluation
 
 OVERVIEW = dg.AssetKey(["syncs_overview"])
 SECONDS_BETWEEN_TICKS = 60
@@ -63,6 +66,7 @@ class _Watch:
         self._context = context
         self._shown: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         self._now = datetime.now(UTC)
+        self._rates: dict[str, list[float]] = {}
 
     def tick(self) -> dg.SensorResult:
         from audience_syncs.health.status import sync_statuses
@@ -87,25 +91,54 @@ class _Watch:
                     # One source that is down must not hide the others.
                     self._context.log.warning(str(error))
         statuses = sync_statuses(self._project, runs, switches(self._context.instance, self._project), now=self._now)
-        events = [*self._readings(readings), *self._tables(statuses)]
+        events = [*self._readings(readings), *self._lateness(statuses), *self._tables(statuses)]
         return dg.SensorResult(asset_events=events, cursor=json.dumps(self._shown))
 
     def _refresh(self, source: str, warehouse) -> list[MatchedReading]:  # type: ignore[no-untyped-def]
+        from audience_syncs.health.match_rate import LOOK_BACK
         from audience_syncs.health.matched import refresh_matched
+        from audience_syncs.warehouse.matched import match_rates
 
-        found = refresh_matched(
-            self._project, source, warehouse, os.environ, now=self._now, stop_after_s=SECONDS_FOR_PLATFORMS
+        found = list(
+            refresh_matched(
+                self._project, source, warehouse, os.environ, now=self._now, stop_after_s=SECONDS_FOR_PLATFORMS
+            )
         )
-        return list(found)
+        with warehouse.connect() as connection:
+            read = [reading.sync for reading in found if not reading.error]
+            self._rates |= match_rates(connection, warehouse, read, since=self._now - LOOK_BACK)
+        return found
 
-    def _readings(self, readings: Sequence[MatchedReading]) -> list[dg.AssetObservation]:
-        events = []
+    def _readings(self, readings: Sequence[MatchedReading]) -> list[Event]:
+        """Sizes that were read, and what they say about the match rate."""
+        from audience_syncs.health.match_rate import match_rate
+
+        events: list[Event] = []
         for reading in readings:
             if reading.error:
                 self._context.log.warning(f"{reading.sync}: matched users are not known: {reading.error}")
                 continue
-            audience, _, sync = reading.sync.partition("/")
-            events.append(dg.AssetObservation(sync_key(audience, sync), metadata=matched_metadata(reading)))
+            audience, _, name = reading.sync.partition("/")
+            key, sync = sync_key(audience, name), self._project.audiences[audience].sync(name)
+            events.append(dg.AssetObservation(key, metadata=matched_metadata(reading)))
+            rate = match_rate(self._rates.get(reading.sync, []))
+            events.append(evaluation_of(match_rate_check(key, sync, rate)))
+        return events
+
+    def _lateness(self, statuses: Sequence[SyncStatus]) -> list[Event]:
+        """The check ``freshness`` of syncs that became late, or are no longer."""
+        events: list[Event] = []
+        for status in statuses:
+            remembered = f"late {status.sync}"
+            late = status.overdue_since is not None
+            if late == (remembered in self._shown):
+                continue
+            if late:
+                self._shown[remembered] = "late"
+            else:
+                del self._shown[remembered]
+            key = sync_key(*status.sync.split("/"))
+            events.append(evaluation_of(freshness(key, status)))
         return events
 
     def _tables(self, statuses: Sequence[SyncStatus]) -> list[dg.AssetObservation]:

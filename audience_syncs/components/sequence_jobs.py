@@ -2,14 +2,15 @@
 
 # Without postponed annotations: Dagster reads those of step functions.
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import dagster as dg
 
 from audience_syncs.components.names import pool_name, sequence_job_name, sequence_trigger_name, sync_key
-from audience_syncs.components.sync_run import SyncRun, SyncRunConfig
+from audience_syncs.components.sync_checks import log_check
+from audience_syncs.components.sync_run import SyncEvent, SyncRun, SyncRunConfig
 from audience_syncs.components.triggers import Starts, Trigger, build_trigger
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig, sync_id
 from audience_syncs.model.sequences import SequenceConfig
@@ -28,6 +29,7 @@ class Step:
     sync: SyncConfig
     source: SourceConfig
     destination: DestinationConfig
+    identifiers: Mapping[str, Sequence[str]]
 
     @property
     def name(self) -> str:
@@ -79,20 +81,18 @@ def _op(sequence: SequenceConfig, step: Step, *, first: bool) -> dg.OpDefinition
         pool=pool_name(step.audience.name, step.sync.key),
     )
     def deliver(context: dg.OpExecutionContext, config: SyncRunConfig) -> None:
-        run = SyncRun(context, config, step.audience, step.sync, step.source, step.destination)
+        run = SyncRun(context, config, step.audience, step.sync, step.source, step.destination, step.identifiers)
         try:
-            result = run.deliver()
+            for event in run.events():
+                _log(context, step, event)
         except dg.Failure as failure:
             if sequence.stop.failed:
                 raise
             context.log.error(f"{name} failed, and the sequence goes on: {failure.description}")
             _note_failed(context, name)
             return
-        context.log_event(
-            dg.AssetMaterialization(sync_key(step.audience.name, step.sync.key), metadata=result.metadata or {})
-        )
         report = run.report
-        objection = sequence.stop.objection(report.rejected, report.in_audience) if report is not None else None
+        objection = sequence.stop.objection(report.rejected_now, report.in_audience) if report is not None else None
         if objection is not None:
             raise dg.Failure(
                 description=f"the sequence {sequence.name} stops after {name}: {objection}\n"
@@ -101,6 +101,15 @@ def _op(sequence: SequenceConfig, step: Step, *, first: bool) -> dg.OpDefinition
             )
 
     return deliver
+
+
+def _log(context: dg.OpExecutionContext, step: Step, event: SyncEvent) -> None:
+    """Puts on the sync's page what a run of its own asset would."""
+    if isinstance(event, dg.AssetCheckResult):
+        log_check(context, event)
+    else:
+        key = sync_key(step.audience.name, step.sync.key)
+        context.log_event(dg.AssetMaterialization(key, metadata=event.metadata or {}))
 
 
 def _verdict() -> dg.OpDefinition:

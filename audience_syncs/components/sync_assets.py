@@ -5,6 +5,7 @@ The schedule's (or sensor's) switch in Dagster is how a sync is paused: there is
 
 # Without postponed annotations: Dagster reads those of asset functions.
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -12,8 +13,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from audience_syncs.components.audience_assets import partitions_of
 from audience_syncs.components.names import audience_key, job_name, pool_name, sync_key, trigger_name
-from audience_syncs.components.sync_checks import build_audit
-from audience_syncs.components.sync_run import SyncRun, SyncRunConfig
+from audience_syncs.components.sync_checks import AUDIT, build_audit, sync_checks
+from audience_syncs.components.sync_run import SyncEvent, SyncRun, SyncRunConfig
 from audience_syncs.components.triggers import Starts, build_trigger
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig, sync_id
 
@@ -29,39 +30,57 @@ class SyncDefinitions:
 
 
 def build_sync(
-    audience: AudienceConfig, sync: SyncConfig, source: SourceConfig, destination: DestinationConfig
+    audience: AudienceConfig,
+    sync: SyncConfig,
+    source: SourceConfig,
+    destination: DestinationConfig,
+    identifiers: Mapping[str, Sequence[str]],
 ) -> SyncDefinitions:
-    """The asset ``syncs/<audience>/<sync>``, the job ``sync__<audience>__<sync>``, and its schedule or sensor."""
+    """The asset ``syncs/<audience>/<sync>``, the job ``sync__<audience>__<sync>``, and its schedule or sensor.
+
+    ``identifiers``: the identifying columns of each sync of the audience (``identifier_columns``).
+    """
     from audience_syncs.destinations.registry import spec_of
 
     spec = spec_of(destination.platform)
     key = sync_key(audience.name, sync.key)
 
-    @dg.asset(
-        key=key,
+    spec_of_asset = dg.AssetSpec(
+        key,
         deps=[_upstream(audience, sync)],
         group_name=audience.name,
         kinds={spec.kind},
         description=_description(audience, sync, destination, spec.title),
         owners=audience.owners,
         tags=audience.tags,
-        pool=pool_name(audience.name, sync.key),
         partitions_def=partitions_of(audience) if sync.partitioned else None,
+        # A dry run does not materialise it.
+        skippable=True,
+    )
+
+    @dg.multi_asset(
+        specs=[spec_of_asset],
+        check_specs=sync_checks(key, sync),
+        name="__".join(key.path),
+        pool=pool_name(audience.name, sync.key),
         # One day after the other: each delivers on top of what the one before left.
         backfill_policy=dg.BackfillPolicy.single_run() if sync.partitioned else None,
+        # So that a run that ends before its checks are answered is no error of its own.
+        can_subset=True,
     )
-    def deliver(context: dg.AssetExecutionContext, config: SyncRunConfig) -> dg.MaterializeResult[None]:
-        return SyncRun(context, config, audience, sync, source, destination).deliver()
+    def deliver(context: dg.AssetExecutionContext, config: SyncRunConfig) -> Iterator[SyncEvent]:
+        yield from SyncRun(context, config, audience, sync, source, destination, identifiers).events()
 
+    audit = [build_audit(key, audience, sync, source, destination)] if sync.mode.family.has_list else []
     job = dg.define_asset_job(
         job_name(audience.name, sync.key),
         # The run evaluates the audience itself, so that syncs that are due together do it once.
-        selection=dg.AssetSelection.assets(key).without_checks(),
+        selection=dg.AssetSelection.assets(key)
+        - dg.AssetSelection.checks(*(dg.AssetCheckKey(key, AUDIT) for _ in audit)),
         description=f"Brings {destination.name} in step with {audience.label}.",
         tags={"audience_syncs/audience": audience.name, "audience_syncs/sync": sync_id(audience, sync)},
         executor_def=dg.in_process_executor,
     )
-    checks = [build_audit(key, audience, sync, source, destination)] if sync.mode.family.has_list else []
     trigger = build_trigger(
         Starts(
             name=trigger_name(audience.name, sync.key),
@@ -73,7 +92,7 @@ def build_sync(
         ),
         job,
     )
-    return SyncDefinitions(deliver, checks, job, trigger)
+    return SyncDefinitions(deliver, audit, job, trigger)
 
 
 def _upstream(audience: AudienceConfig, sync: SyncConfig) -> dg.AssetDep:

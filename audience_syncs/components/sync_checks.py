@@ -1,13 +1,201 @@
-"""Checks of a sync's asset."""
+"""Checks of audiences and syncs, as Dagster shows them.
+
+Those that a run answers by the way belong to the asset itself (``audience_checks``, ``sync_checks``): they cost no step of their
+own. Reading a list back does, so ``destination_audit`` is a step that is run by itself.
+"""
 
 # Without postponed annotations: Dagster reads those of check functions.
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from audience_syncs.components.figures import audit_metadata, reported_to_dagster
+from audience_syncs.components.figures import Metadata, audit_metadata, reported_to_dagster
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig
+from audience_syncs.model.errors import AudienceError, GuardBlocked
+from audience_syncs.model.limits import Severity
+from audience_syncs.model.values import Snapshot, SyncReport
+
+if TYPE_CHECKING:
+    from audience_syncs.health.match_rate import MatchRate
+    from audience_syncs.health.status import SyncStatus
+    from audience_syncs.warehouse import Warehouse
+
+UNIQUE_KEY, USABLE_IDENTIFIERS = "unique_key", "usable_identifiers"
+REMOVAL_GUARD, REJECTION_RATE, MATCH_RATE, FRESHNESS = "removal_guard", "rejection_rate", "match_rate", "freshness"
+AUDIT = "destination_audit"
+
+_KEY_ERRORS = ("AUDIENCE_NULL_KEY", "AUDIENCE_DUPLICATE_KEY")
+
+
+def audience_checks(key: dg.AssetKey, audience: AudienceConfig) -> list[dg.AssetCheckSpec]:
+    """Both are blocking: a run that also runs the syncs ends there."""
+    identifiers = (
+        "Every sync finds an identifier in enough of the rows; how many is its guard's `max_unusable_percent`."
+    )
+    return [
+        dg.AssetCheckSpec(
+            UNIQUE_KEY, asset=key, description=f"One row per `{audience.primary_key}`, none without.", blocking=True
+        ),
+        dg.AssetCheckSpec(USABLE_IDENTIFIERS, asset=key, description=identifiers, blocking=True),
+    ]
+
+
+def sync_checks(key: dg.AssetKey, sync: SyncConfig) -> list[dg.AssetCheckSpec]:
+    """What each run answers, and the sensor ``sync_health`` keeps true in between."""
+    rejected, drop = sync.limits.rejected_percent, sync.limits.match_rate_drop_percent
+    checks = [
+        dg.AssetCheckSpec(REMOVAL_GUARD, asset=key, description="The guard lets the run's changes through."),
+        dg.AssetCheckSpec(
+            REJECTION_RATE, asset=key, description=f"Share of the audience that is rejected: {rejected.in_words(' %')}."
+        ),
+        dg.AssetCheckSpec(FRESHNESS, asset=key, description=f"A run began when it was due ({sync.frequency})."),
+    ]
+    if sync.mode.family.has_list:
+        says = f"The match rate is about the usual one; lower by: {drop.in_words(' %')}."
+        checks.append(dg.AssetCheckSpec(MATCH_RATE, asset=key, description=says))
+    return checks
+
+
+def identifier_columns(audience: AudienceConfig, destinations: Mapping[str, DestinationConfig]) -> dict[str, list[str]]:
+    """Sync -> the columns it finds people by."""
+    from audience_syncs.destinations.registry import spec_of
+
+    found = {}
+    for sync in audience.syncs:
+        by_name = {field.name: field for field in spec_of(destinations[sync.destination].platform).fields}
+        found[sync.key] = [
+            mapped.column
+            for name, mapped in sync.mapping.items()
+            if mapped.column is not None and name in by_name and by_name[name].identifier
+        ]
+    return found
+
+
+def checks_of(
+    key: dg.AssetKey,
+    audience: AudienceConfig,
+    snapshot: Snapshot,
+    warehouse: "Warehouse",
+    identifiers: Mapping[str, Sequence[str]],
+) -> list[dg.AssetCheckResult]:
+    """What an evaluation answers. ``identifiers``: as of ``identifier_columns``."""
+    from audience_syncs.audiences import without_identifier
+
+    without = without_identifier(warehouse, snapshot, identifiers)
+    return [unique_key(key, snapshot), usable_identifiers(key, audience, snapshot, without)]
+
+
+def unique_key(key: dg.AssetKey, snapshot: Snapshot) -> dg.AssetCheckResult:
+    return _result(key, UNIQUE_KEY, Severity.OK, f"{snapshot.members:,} members", members=snapshot.members)
+
+
+def broken_key(key: dg.AssetKey, error: AudienceError) -> dg.AssetCheckResult | None:
+    """The check's answer where it is what the evaluation failed for."""
+    return _result(key, UNIQUE_KEY, Severity.CRITICAL, error.message) if error.code in _KEY_ERRORS else None
+
+
+def usable_identifiers(
+    key: dg.AssetKey, audience: AudienceConfig, snapshot: Snapshot, without: Mapping[str, int]
+) -> dg.AssetCheckResult:
+    """``without``: members without any identifier, for each sync."""
+    worst = Severity.OK
+    words = []
+    for name, count in without.items():
+        guard = audience.sync(name).guard
+        share = 100 * count / snapshot.members if snapshot.members else 0.0
+        if count > guard.min_drop and share > guard.max_unusable_percent:
+            worst = Severity.CRITICAL
+            words.append(
+                f"{name}: {count:,} of {snapshot.members:,} members have no identifier, {share:.1f} %; the limit is "
+                f"{guard.max_unusable_percent:g} % (guard.max_unusable_percent)"
+            )
+    figures = {f"without_identifier_{name}": count for name, count in without.items()}
+    return _result(key, USABLE_IDENTIFIERS, worst, "; ".join(words), members=snapshot.members, **figures)
+
+
+def guard_passed(key: dg.AssetKey, report: SyncReport) -> dg.AssetCheckResult:
+    planned = report.planned
+    return _result(key, REMOVAL_GUARD, Severity.OK, planned.in_words(), planned_removed=planned.removed)
+
+
+def guard_blocked(key: dg.AssetKey, error: GuardBlocked) -> dg.AssetCheckResult:
+    return _result(key, REMOVAL_GUARD, Severity.CRITICAL, f"{error.message}\n{error.remedy}", plan_digest=error.digest)
+
+
+def rejection_rate(key: dg.AssetKey, sync: SyncConfig, report: SyncReport) -> dg.AssetCheckResult:
+    rejected = report.rejected_now
+    share = 100 * rejected / report.in_audience if report.in_audience else 0.0
+    severity = sync.limits.rejected_percent.severity(share)
+    words = f"{rejected:,} of {report.in_audience:,} members are rejected, {share:.1f} %"
+    if report.rejections:
+        words += f"; most of them: {report.rejections[0].reason}"
+    return _result(key, REJECTION_RATE, severity, words, rejected=rejected, rejected_percent=round(share, 2))
+
+
+def match_rate_check(key: dg.AssetKey, sync: SyncConfig, rate: "MatchRate | None") -> dg.AssetCheckResult:
+    if rate is None:
+        return _result(key, MATCH_RATE, Severity.OK, "the platform has not told a size yet")
+    figures = {"match_rate_percent": round(rate.now, 1)}
+    if rate.usual is None:
+        words = f"{rate.now:.1f} % of the accepted members are matched; too early to say what is usual"
+        return _result(key, MATCH_RATE, Severity.OK, words, **figures)
+    severity = sync.limits.match_rate_drop_percent.severity(rate.drop_percent)
+    words = f"{rate.now:.1f} % of the accepted members are matched; usual are {rate.usual:.1f} %"
+    return _result(key, MATCH_RATE, severity, words, usual_percent=round(rate.usual, 1), **figures)
+
+
+def fresh(key: dg.AssetKey) -> dg.AssetCheckResult:
+    return _result(key, FRESHNESS, Severity.OK, "in time")
+
+
+def freshness(key: dg.AssetKey, status: "SyncStatus") -> dg.AssetCheckResult:
+    """Of a sync that is paused, or run by hand, nothing is late."""
+    late = status.overdue_since
+    if late is None:
+        return fresh(key)
+    return _result(key, FRESHNESS, Severity.WARNING, f"a run was due at {late:%Y-%m-%d %H:%M} UTC and has not begun")
+
+
+def evaluation_of(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """The event of a result, for those that are not answers of the step they come from."""
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=bool(result.passed),
+        severity=result.severity,
+        description=result.description,
+        metadata=dict(result.metadata),
+    )
+
+
+def log_check(context: dg.OpExecutionContext | dg.AssetExecutionContext, result: dg.AssetCheckResult) -> None:
+    """Puts a result on its asset's page, from the step of something else."""
+    # Taken since Dagster 1.5; the annotation does not say so.
+    context.log_event(evaluation_of(result))  # type: ignore[arg-type]
+
+
+def _result(
+    key: dg.AssetKey, name: str, severity: Severity, description: str, **figures: int | float | str
+) -> dg.AssetCheckResult:
+    metadata: Metadata = {}
+    for label, value in figures.items():
+        if isinstance(value, str):
+            metadata[label] = dg.MetadataValue.text(value)
+        else:
+            metadata[label] = dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(value)
+    return dg.AssetCheckResult(
+        passed=severity is Severity.OK,
+        asset_key=key,
+        check_name=name,
+        severity=dg.AssetCheckSeverity.WARN if severity is Severity.WARNING else dg.AssetCheckSeverity.ERROR,
+        description=description,
+        metadata=metadata,
+    )
 
 
 def build_audit(
@@ -21,7 +209,7 @@ def build_audit(
 
     @dg.asset_check(
         asset=key,
-        name="destination_audit",
+        name=AUDIT,
         description="Reads the list back from the platform and compares it with what it has accepted.",
     )
     def audit() -> dg.AssetCheckResult:

@@ -3,6 +3,7 @@
 # Without postponed annotations: Dagster reads those of configurations.
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,26 @@ from audience_syncs.components.figures import (
     snapshot_metadata,
     sync_metadata,
 )
-from audience_syncs.components.names import audience_key
+from audience_syncs.components.names import audience_key, sync_key
+from audience_syncs.components.sync_checks import (
+    broken_key,
+    checks_of,
+    fresh,
+    guard_blocked,
+    guard_passed,
+    log_check,
+    match_rate_check,
+    rejection_rate,
+)
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig
+from audience_syncs.model.errors import AudienceError, GuardBlocked
 from audience_syncs.model.schedules import duration
 from audience_syncs.model.values import RunOptions, SyncReport
 
 if TYPE_CHECKING:
     from audience_syncs.warehouse import Warehouse
+
+SyncEvent = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 SCHEDULED_AT = "dagster/scheduled_execution_time"
 BACKFILL = "dagster/backfill"
@@ -82,18 +96,23 @@ class SyncRun:
         sync: SyncConfig,
         source: SourceConfig,
         destination: DestinationConfig,
+        identifiers: Mapping[str, Sequence[str]],
     ) -> None:
+        """``identifiers``: the identifying columns of each sync of the audience."""
         self._context = context
         self._config = config
         self._audience = audience
         self._sync = sync
         self._source = source
         self._destination = destination
+        self._identifiers = identifiers
+        self._key = sync_key(audience.name, sync.key)
         self._progress = ProgressLog(context.log.info)
         self.report: SyncReport | None = None
         """Of the delivery that ended last; None before, and where nothing was to be sent."""
 
-    def deliver(self) -> dg.MaterializeResult[None]:
+    def events(self) -> Iterator[SyncEvent]:
+        """Delivers; yields what the sync's checks say, and its materialisation. A dry run is only observed."""
         # Imported late: definitions load without drivers and HTTP.
         from audience_syncs.warehouse import open_warehouse
 
@@ -101,8 +120,33 @@ class SyncRun:
         with reported_to_dagster(self._sync), open_warehouse(self._source, os.environ) as warehouse:
             for day in self._days():
                 self._refresh(warehouse, day)
-                metadata = self._send(warehouse, self._config.options(self._context.run_id, day, self._sends_again))
-        return dg.MaterializeResult(metadata=metadata)
+                options = self._config.options(self._context.run_id, day, self._sends_again)
+                if self._config.dry_run:
+                    metadata |= self._plan(warehouse, options)
+                    continue
+                try:
+                    metadata = self._send(warehouse, options)
+                except GuardBlocked as blocked:
+                    yield guard_blocked(self._key, blocked)
+                    raise
+            if self.report is not None:
+                yield from self._checked(warehouse, self.report)
+        if self._config.dry_run:
+            self._context.log_event(dg.AssetObservation(self._key, metadata=metadata))
+        else:
+            yield dg.MaterializeResult(asset_key=self._key, metadata=metadata)
+
+    def _checked(self, warehouse: "Warehouse", report: SyncReport) -> Iterator[dg.AssetCheckResult]:
+        from audience_syncs.health.match_rate import LOOK_BACK, match_rate
+        from audience_syncs.warehouse.matched import match_rates
+
+        yield guard_passed(self._key, report)
+        yield rejection_rate(self._key, self._sync, report)
+        yield fresh(self._key)
+        if self._sync.mode.family.has_list:
+            with warehouse.connect() as connection:
+                rates = match_rates(connection, warehouse, [report.sync], since=datetime.now(UTC) - LOOK_BACK)
+            yield match_rate_check(self._key, self._sync, match_rate(rates.get(report.sync, [])))
 
     def _days(self) -> list[str | None]:
         """The days to deliver, in their order; a sync without partitions delivers the one that was asked for, or the
@@ -123,17 +167,28 @@ class SyncRun:
         since = self._due_at() - (duration(self._sync.max_age) if self._sync.max_age else timedelta(0))
         if self._audience.partitions is not None:
             since = datetime.min.replace(tzinfo=UTC)  # a day that is over is evaluated once
-        snapshot = evaluate_audience(
-            self._audience, warehouse, run_id=self._context.run_id, day=day, unless_since=since, progress=self._progress
-        )
-        if not snapshot.reused:
-            self._context.log_event(
-                dg.AssetMaterialization(
-                    audience_key(self._audience.name),
-                    metadata=snapshot_metadata(snapshot),
-                    partition=snapshot.partition,
-                )
+        key = audience_key(self._audience.name)
+        try:
+            snapshot = evaluate_audience(
+                self._audience,
+                warehouse,
+                run_id=self._context.run_id,
+                day=day,
+                unless_since=since,
+                progress=self._progress,
             )
+        except AudienceError as error:
+            failed = broken_key(key, error)
+            if failed is not None:
+                log_check(self._context, failed)
+            raise
+        if snapshot.reused:
+            return
+        self._context.log_event(
+            dg.AssetMaterialization(key, metadata=snapshot_metadata(snapshot), partition=snapshot.partition)
+        )
+        for check in checks_of(key, self._audience, snapshot, warehouse, self._identifiers):
+            log_check(self._context, check)
 
     def _refreshes(self, day: str | None) -> bool:
         if self._config.approve:
@@ -151,14 +206,19 @@ class SyncRun:
         record = self._context.instance.get_run_record_by_id(self._context.run_id)
         return record.create_timestamp.astimezone(UTC) if record is not None else datetime.now(UTC)
 
-    def _send(self, warehouse: "Warehouse", options: RunOptions) -> Metadata:
-        from audience_syncs.destinations.registry import open_destination, spec_of
-        from audience_syncs.engine import plan_sync, run_sync
+    def _plan(self, warehouse: "Warehouse", options: RunOptions) -> Metadata:
+        from audience_syncs.destinations.registry import spec_of
+        from audience_syncs.engine import plan_sync
 
-        if self._config.dry_run:
-            spec = spec_of(self._destination.platform)
-            preview = plan_sync(self._audience, self._sync, spec, warehouse, options=options, progress=self._progress)
-            return plan_metadata(preview)
+        spec = spec_of(self._destination.platform)
+        return plan_metadata(
+            plan_sync(self._audience, self._sync, spec, warehouse, options=options, progress=self._progress)
+        )
+
+    def _send(self, warehouse: "Warehouse", options: RunOptions) -> Metadata:
+        from audience_syncs.destinations.registry import open_destination
+        from audience_syncs.engine import run_sync
+
         self.report = run_sync(
             self._audience,
             self._sync,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from audience_syncs.model.limits import LimitsConfig
 from audience_syncs.model.schedules import DURATION, Daily, Schedule
 from audience_syncs.model.strict import Config
 
@@ -214,6 +215,7 @@ class SyncConfig(Config):
         "always, except where another sync of the audience was due at the same time and did it.",
     )
     guard: GuardConfig = Field(default_factory=GuardConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
     description: str = ""
 
     @property

@@ -214,6 +214,11 @@ class SyncReport:
     def duration_s(self) -> float:
         return (self.finished_at - self.started_at).total_seconds()
 
+    @property
+    def rejected_now(self) -> int:
+        """Members of the audience who are rejected, in this run or an earlier one."""
+        return sum(reason.members for reason in self.rejections)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``: counts, ISO times, no personal data."""
         return {**asdict(self), "duration_s": self.duration_s}
