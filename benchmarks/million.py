@@ -164,7 +164,7 @@ def run_dagster(database: str, simulators: str, platform: str) -> None:
 
         started, cpu = time.monotonic(), time.process_time()
         with dg.DagsterInstance.get() as instance:
-            job = defs().resolve_job_def(f"sync__everybody__{platform}")
+            job = defs.resolve_job_def(f"sync__everybody__{platform}")
             result = job.execute_in_process(instance=instance)
         [event] = result.asset_materializations_for_node(f"syncs__everybody__{platform}")
         figures = {name: event.metadata[name].value for name in ("accepted", "added", "updated", "removed", "requests")}

@@ -181,7 +181,7 @@ def _materialise_everything() -> None:
     from audience_syncs.definitions import defs
 
     with DagsterInstance.get() as instance:
-        job = defs().resolve_implicit_global_asset_job_def()
+        job = defs.resolve_implicit_global_asset_job_def()
         with _quiet_logs(local.home() / "materialise.log"):
             job.execute_in_process(instance=instance, raise_on_error=False)
 
