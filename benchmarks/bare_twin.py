@@ -139,7 +139,9 @@ def build(size: Size) -> dg.Definitions:
             asset_checks += own
             job = dg.define_asset_job(
                 f"sync__{name}__{destination}",
-                selection=dg.AssetSelection.assets(deliver.key) - dg.AssetSelection.checks(*own) if own else dg.AssetSelection.assets(deliver.key),
+                selection=dg.AssetSelection.assets(deliver.key) - dg.AssetSelection.checks(*own)
+                if own
+                else dg.AssetSelection.assets(deliver.key),
                 description=f"Brings {destination} in step with {name}.",
                 tags={"team": "crm", "sync": f"{name}/{destination}"},
                 executor_def=dg.in_process_executor,
