@@ -131,10 +131,12 @@ def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str 
 
 
 def observed(result: dg.SensorResult) -> dict[str, dict[str, Any]]:
+    """Asset -> what was observed of it, or what its check ``syncs`` said."""
     return {
         event.asset_key.to_user_string(): {name: value.value for name, value in event.metadata.items()}
         for event in result.asset_events
         if isinstance(event, dg.AssetObservation)
+        or (isinstance(event, dg.AssetCheckEvaluation) and event.check_name == "syncs")
     }
 
 
@@ -157,6 +159,8 @@ def test_the_sensor_shows_every_sync_on_its_audience_and_in_the_overview_and_onl
         after = tick(definitions, instance, again.cursor)
         (row,) = observed(after)["syncs_overview"]["syncs"].records
         assert (row.data["status"], row.data["accepted"], row.data["frequency"]) == ("active", "2", "every 1 hour")
+        assert after.skip_reason is not None
+        assert after.skip_reason.skip_message == "1 syncs: 1 active"
         assert "ann@example" not in str(after)
 
 
@@ -211,3 +215,32 @@ def test_the_audit_is_a_check_of_the_syncs_asset_and_no_part_of_its_own_run(
     )
     shown = {name: value.value for name, value in evaluation.metadata.items()}
     assert (shown["accepted"], shown["exact"]) == (2, False)
+
+
+def test_the_check_of_an_audience_is_as_bad_as_its_worst_sync(
+    definitions: dg.Definitions, simulators: SimulatorServer
+) -> None:
+    key = dg.AssetKey(["audiences", "carts"])
+    fault = {"platform": "meta", "kind": "forbidden", "operation": "users.add"}
+    with dg.instance_for_test() as instance:
+        everything = definitions.resolve_implicit_global_asset_job_def()
+
+        def look() -> dg.AssetCheckEvaluation:
+            """As pressing Execute on the check does, and as materialising the audience does."""
+            ran = everything.execute_in_process(instance=instance, asset_selection=[key])
+            (found,) = [check for check in ran.get_asset_check_evaluations() if check.check_name == "syncs"]
+            return found
+
+        assert look().passed, "a sync that never ran is no fault"
+        requests.post(f"{simulators.url}/_simulator/faults", json=fault, timeout=20)
+        job = definitions.resolve_job_def("sync__carts__meta_ads")
+        assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+        failed = look()
+        assert (failed.passed, failed.severity) == (False, dg.AssetCheckSeverity.ERROR)
+        assert failed.description == "carts/meta_ads failed"
+        requests.delete(f"{simulators.url}/_simulator/faults", timeout=20)
+        assert job.execute_in_process(instance=instance).success
+        assert look().passed
+        (row,) = look().metadata["syncs"].value.records
+        assert row.data["status"] == "active"
+        assert "ann@example" not in str(look())

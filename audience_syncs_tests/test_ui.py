@@ -115,6 +115,21 @@ def test_the_page_of_an_audience_shows_who_and_how_many_without_showing_anybody(
     assert "@example" not in page
 
 
+def test_the_checks_of_an_audience_show_its_syncs_table(demo: LocalDemo, tmp_path: Path) -> None:
+    address = f"{demo.ui}/assets/audiences/lapsed_customers?view=checks&checkDetail=syncs"
+    page = look_at(address, tmp_path, "syncs.png", until="matched users")
+    text = text_of(page)
+    for words in (
+        "lapsed_customers/meta_ads",
+        "lapsed_customers/hubspot_crm",
+        "every 1 day",
+        "last updated",
+        "frequency",
+    ):
+        assert words in text, text[-3000:]
+    assert "@example" not in page
+
+
 def test_materialize_after_time_has_passed_sends_only_the_changes(demo: LocalDemo) -> None:
     demo.run("demo", "tick", "--hours", "24")
     requests.delete(f"{demo.simulators}/_simulator/meta/requests", timeout=10).raise_for_status()

@@ -136,13 +136,13 @@ def sync_metadata(report: SyncReport, sync: SyncConfig) -> Metadata:
 
 def syncs_table(statuses: Sequence[SyncStatus]) -> Metadata:
     """The Syncs table: one row for each sync, in words; beside it what can be clicked."""
-    names = ["sync", "destination", "status", "last run", "frequency", "in audience", "accepted", "matched users"]
+    names = ["status", "sync", "destination", "last run", "frequency", "in audience", "accepted", "matched users"]
     names += ["last updated", "note"]
     rows = [
         [
+            status.status.value,
             status.sync,
             status.destination,
-            status.status.value,
             _moment(status.last_run),
             status.frequency,
             _count(status.in_audience),
@@ -154,10 +154,7 @@ def syncs_table(statuses: Sequence[SyncStatus]) -> Metadata:
         for status in statuses
     ]
     metadata: Metadata = {"syncs": _table(names, rows)}
-    counted = Counter(status.status.value for status in statuses)
-    metadata["syncs_in_words"] = dg.MetadataValue.text(
-        ", ".join(f"{count} {state}" for state, count in sorted(counted.items()))
-    )
+    metadata["syncs_in_words"] = dg.MetadataValue.text(counted(statuses))
     for status in statuses[:MOST_LINKS]:
         if status.list_url:
             metadata[f"list of {status.sync}"] = dg.MetadataValue.url(status.list_url)
@@ -165,6 +162,12 @@ def syncs_table(statuses: Sequence[SyncStatus]) -> Metadata:
 
 
 MOST_LINKS = 20
+
+
+def counted(statuses: Sequence[SyncStatus]) -> str:
+    """``3 active, 1 blocked``."""
+    counts = Counter(status.status.value for status in statuses)
+    return ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
 
 
 def _moment(at: datetime | None) -> str:

@@ -4,21 +4,21 @@ Everything fits a tick: one query per source for the statuses, and a few seconds
 next time.
 """
 
-from __future__ import annotations
+# Without postponed annotations: Dagster reads those of check functions.
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from audience_syncs.components.figures import matched_metadata, syncs_table
+from audience_syncs.components.figures import counted, matched_metadata, reported_to_dagster, syncs_table
 from audience_syncs.components.names import audience_key, sync_key
-from audience_syncs.components.sync_checks import evaluation_of, freshness, match_rate_check
+from audience_syncs.components.sync_checks import SYNCS, evaluation_of, freshness, match_rate_check, syncs_check
 from audience_syncs.project import Project
 
 if TYPE_CHECKING:
@@ -55,7 +55,55 @@ def build_overview(project: Project) -> dg.Definitions:
         watch = _Watch(project, context)
         return watch.tick()
 
-    return dg.Definitions(assets=[overview], sensors=[sync_health])
+    return dg.Definitions(assets=[overview], sensors=[sync_health], asset_checks=[_build_boards(project)])
+
+
+def _build_boards(project: Project) -> dg.AssetChecksDefinition:
+    """The check ``syncs`` of every audience: its Syncs table, and whether all is well with it.
+
+    A check, because that is what an audience's page shows of what is not its own: whether it passes stands at the page's top,
+    and an observation's metadata is hidden there by the materialisation's. One step for all of them, however many.
+    """
+    specs = [
+        dg.AssetCheckSpec(SYNCS, asset=audience_key(audience.name), description="Every sync of this audience is well.")
+        for audience in project.audiences.values()
+        if audience.syncs
+    ]
+
+    @dg.multi_asset_check(name="syncs_of_audiences", specs=specs, can_subset=True)
+    def boards(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        selected = {check.asset_key for check in context.selected_asset_check_keys}
+        wanted = [audience for audience in project.audiences.values() if audience_key(audience.name) in selected]
+        statuses = _statuses(project, context.instance, {audience.source for audience in wanted})
+        by_audience = _by_audience(statuses)
+        for audience in wanted:
+            yield syncs_check(audience_key(audience.name), by_audience[audience.name])
+
+    return boards
+
+
+def _statuses(project: Project, instance: dg.DagsterInstance, sources: Collection[str]) -> list["SyncStatus"]:
+    """As of now. Of the syncs of other sources than these, nothing is known."""
+    from audience_syncs.health.status import sync_statuses
+    from audience_syncs.health.switches import switches
+    from audience_syncs.warehouse import open_warehouse
+    from audience_syncs.warehouse.state import State
+
+    runs: dict[str, SyncRun] = {}
+    for name in sources:
+        with reported_to_dagster(), open_warehouse(project.sources[name], os.environ) as warehouse:
+            state = State(warehouse)
+            if state.exists():
+                state.prepare()
+                runs |= state.last_runs()
+    return sync_statuses(project, runs, switches(instance, project))
+
+
+def _by_audience(statuses: Sequence["SyncStatus"]) -> dict[str, list["SyncStatus"]]:
+    found: dict[str, list[SyncStatus]] = {}
+    for status in statuses:
+        found.setdefault(status.audience, []).append(status)
+    return found
 
 
 class _Watch:
@@ -92,9 +140,10 @@ class _Watch:
                     self._context.log.warning(str(error))
         statuses = sync_statuses(self._project, runs, switches(self._context.instance, self._project), now=self._now)
         events = [*self._readings(readings), *self._lateness(statuses), *self._tables(statuses)]
-        return dg.SensorResult(asset_events=events, cursor=json.dumps(self._shown))
+        words = f"{len(statuses):,} syncs: {counted(statuses)}"
+        return dg.SensorResult(asset_events=events, cursor=json.dumps(self._shown), skip_reason=words)
 
-    def _refresh(self, source: str, warehouse) -> list[MatchedReading]:  # type: ignore[no-untyped-def]
+    def _refresh(self, source: str, warehouse) -> list["MatchedReading"]:  # type: ignore[no-untyped-def]
         from audience_syncs.health.match_rate import LOOK_BACK
         from audience_syncs.health.matched import refresh_matched
         from audience_syncs.warehouse.matched import match_rates
@@ -109,7 +158,7 @@ class _Watch:
             self._rates |= match_rates(connection, warehouse, read, since=self._now - LOOK_BACK)
         return found
 
-    def _readings(self, readings: Sequence[MatchedReading]) -> list[Event]:
+    def _readings(self, readings: Sequence["MatchedReading"]) -> list[Event]:
         """Sizes that were read, and what they say about the match rate."""
         from audience_syncs.health.match_rate import match_rate
 
@@ -125,7 +174,7 @@ class _Watch:
             events.append(evaluation_of(match_rate_check(key, sync, rate)))
         return events
 
-    def _lateness(self, statuses: Sequence[SyncStatus]) -> list[Event]:
+    def _lateness(self, statuses: Sequence["SyncStatus"]) -> list[Event]:
         """The check ``freshness`` of syncs that became late, or are no longer."""
         events: list[Event] = []
         for status in statuses:
@@ -141,21 +190,18 @@ class _Watch:
             events.append(evaluation_of(freshness(key, status)))
         return events
 
-    def _tables(self, statuses: Sequence[SyncStatus]) -> list[dg.AssetObservation]:
+    def _tables(self, statuses: Sequence["SyncStatus"]) -> list[Event]:
         """The Syncs table of each audience, and of all; only those that say something new."""
-        by_audience: dict[str, list[SyncStatus]] = {}
-        for status in statuses:
-            by_audience.setdefault(status.audience, []).append(status)
-        events = []
-        for name, rows in by_audience.items():
+        events: list[Event] = []
+        for name, rows in _by_audience(statuses).items():
             if self._is_news(name, rows):
-                events.append(dg.AssetObservation(audience_key(name), metadata=syncs_table(rows)))
+                events.append(evaluation_of(syncs_check(audience_key(name), rows)))
         if events or self._is_news("", statuses):
             self._is_news("", statuses)
             events.append(dg.AssetObservation(OVERVIEW, metadata=syncs_table(statuses)))
         return events
 
-    def _is_news(self, name: str, rows: Sequence[SyncStatus]) -> bool:
+    def _is_news(self, name: str, rows: Sequence["SyncStatus"]) -> bool:
         shown = json.dumps([row.to_json() for row in rows], default=str, sort_keys=True)
         digest = hashlib.sha256(shown.encode()).hexdigest()[:16]
         if self._shown.get(name) == digest:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from audience_syncs.components.figures import Metadata, audit_metadata, reported_to_dagster
+from audience_syncs.components.figures import Metadata, audit_metadata, counted, reported_to_dagster, syncs_table
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig
 from audience_syncs.model.errors import AudienceError, GuardBlocked
 from audience_syncs.model.limits import Severity
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 UNIQUE_KEY, USABLE_IDENTIFIERS = "unique_key", "usable_identifiers"
 REMOVAL_GUARD, REJECTION_RATE, MATCH_RATE, FRESHNESS = "removal_guard", "rejection_rate", "match_rate", "freshness"
-AUDIT = "destination_audit"
+AUDIT, SYNCS = "destination_audit", "syncs"
 
 _KEY_ERRORS = ("AUDIENCE_NULL_KEY", "AUDIENCE_DUPLICATE_KEY")
 
@@ -157,6 +157,23 @@ def freshness(key: dg.AssetKey, status: "SyncStatus") -> dg.AssetCheckResult:
     if late is None:
         return fresh(key)
     return _result(key, FRESHNESS, Severity.WARNING, f"a run was due at {late:%Y-%m-%d %H:%M} UTC and has not begun")
+
+
+def syncs_check(key: dg.AssetKey, statuses: Sequence["SyncStatus"]) -> dg.AssetCheckResult:
+    """The Syncs table of one audience; as bad as its worst sync. A paused sync, or one that never ran, is no fault."""
+    states = {status.status.value for status in statuses}
+    words = [f"{status.sync} {status.status.value}" for status in statuses if status.status.value in (*_BAD, "warning")]
+    return dg.AssetCheckResult(
+        passed=not words,
+        asset_key=key,
+        check_name=SYNCS,
+        severity=dg.AssetCheckSeverity.ERROR if states & {*_BAD} else dg.AssetCheckSeverity.WARN,
+        description=", ".join(words) or counted(statuses),
+        metadata=syncs_table(statuses),
+    )
+
+
+_BAD = ("failed", "blocked")
 
 
 def evaluation_of(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:

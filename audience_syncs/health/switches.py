@@ -35,7 +35,9 @@ def switches(instance: DagsterInstance, project: Project) -> Mapping[str, Switch
     """
     from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
 
-    states = {state.instigator_name: state for state in instance.all_instigator_state()}
+    # An instance in memory, as a script may use, has no schedules to switch.
+    known = instance.all_instigator_state() if instance.schedule_storage is not None else ()
+    states = {state.instigator_name: state for state in known}
 
     def of(trigger: str, *, paused: bool) -> Switch:
         state = states.get(trigger)
