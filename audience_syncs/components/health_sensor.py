@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from audience_syncs.components.figures import matched_metadata, syncs_table
+from audience_syncs.components.figures import Metadata, matched_metadata, syncs_table
 from audience_syncs.components.names import audience_key, sync_key
 from audience_syncs.project import Project
 
@@ -113,19 +113,15 @@ class _Watch:
         by_audience: dict[str, list[SyncStatus]] = {}
         for status in statuses:
             by_audience.setdefault(status.audience, []).append(status)
-        events = []
-        for name, rows in by_audience.items():
-            if self._is_news(name, rows):
-                events.append(dg.AssetObservation(audience_key(name), metadata=syncs_table(rows)))
-        if events or self._is_news("", statuses):
-            self._is_news("", statuses)
-            events.append(dg.AssetObservation(OVERVIEW, metadata=syncs_table(statuses)))
-        return events
+        tables = {audience_key(name): syncs_table(rows) for name, rows in by_audience.items()}
+        tables[OVERVIEW] = syncs_table(statuses)
+        before, self._shown = self._shown, {key.to_user_string(): _digest(table) for key, table in tables.items()}
+        return [
+            dg.AssetObservation(key, metadata=table)
+            for key, table in tables.items()
+            if self._shown[key.to_user_string()] != before.get(key.to_user_string())
+        ]
 
-    def _is_news(self, name: str, rows: Sequence[SyncStatus]) -> bool:
-        shown = json.dumps([row.to_json() for row in rows], default=str, sort_keys=True)
-        digest = hashlib.sha256(shown.encode()).hexdigest()[:16]
-        if self._shown.get(name) == digest:
-            return False
-        self._shown[name] = digest
-        return True
+
+def _digest(table: Metadata) -> str:
+    return hashlib.sha256(repr(table).encode()).hexdigest()[:16]
