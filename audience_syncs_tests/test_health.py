@@ -12,6 +12,7 @@ import pytest
 import requests
 import sqlalchemy as sa
 
+from audience_syncs.components.figures import syncs_table
 from audience_syncs.components.health_sensor import OVERVIEW
 from audience_syncs.components.loading import load_definitions
 from audience_syncs.health.status import SyncState, sync_statuses
@@ -97,6 +98,33 @@ def test_a_sync_that_is_paused_by_definition_is_so_until_somebody_switches_it_on
     assert found == {"people/ads": Switch(False)}
     (row,) = sync_statuses(project(HOURLY, paused=True), {}, now=NOW)
     assert row.status is SyncState.PAUSED
+
+
+def test_a_table_of_very_many_syncs_is_bounded_with_the_problems_first_and_says_what_it_leaves_out() -> None:
+    many = AudienceConfig(
+        name="people",
+        source="shop",
+        sql="SELECT 1",
+        primary_key="id",
+        syncs=[
+            SyncConfig.model_validate({"destination": "ads", "name": f"ads_{number}", "mapping": {"EMAIL": "email"}})
+            for number in range(1000)
+        ],
+    )
+    runs = {f"people/ads_{number}": run(list_url=f"https://example.com/{number}") for number in range(1000)}
+    runs["people/ads_500"] = run(RunStatus.WARNING, rejected=3)
+    runs["people/ads_900"] = run(RunStatus.FAILED, error="[ACCESS_REFUSED] revoked")
+    statuses = sync_statuses(Project(audiences={"people": many}), runs, now=NOW)
+    table = syncs_table(statuses)
+    rows = [record.data["sync"] for record in table["syncs"].value.records]
+    assert rows[:4] == ["people/ads_900", "people/ads_500", "people/ads_0", "people/ads_1"]
+    assert table["syncs_in_words"].value == "998 active, 1 failed, 1 warning"
+    assert table["not_in_the_table"].value == "900 active: see `audience-syncs status`"
+    # What Dagster keeps of every change, and loads with every page that shows the asset's events.
+    assert len(dg.serialize_value(table)) < 50_000
+    few = syncs_table(statuses[:100])
+    assert [record.data["sync"] for record in few["syncs"].value.records] == [row.sync for row in statuses[:100]]
+    assert "not_in_the_table" not in few
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,7 @@ def build(size: Size) -> dg.Definitions:
                 )
             )
         for position in range(size.syncs_per_audience):
-            destination = f"destination_{position}"
+            destination = ("meta_ads", "hubspot_crm")[position]
             deliver = sync(name, destination, size)
             assets.append(deliver)
             own = checks(deliver.key, size.checks_per_sync)

@@ -195,19 +195,20 @@ def measure_loading(audiences: int, repeat: int, *, audience_jobs: bool = True) 
     with tempfile.TemporaryDirectory(prefix="as_many_") as folder:
         defs = write_project(Path(folder), audiences)
         ours = {"AUDIENCE_SYNCS_DEFS": str(defs)}
-        warm = _load("audience_syncs.definitions", ours)
+        warm = load_elsewhere("audience_syncs.definitions", ours)
         twin = {"BARE_TWIN": json.dumps(warm.twin | {"audience_jobs": audience_jobs})}
-        _load("bare_twin", twin)
+        load_elsewhere("bare_twin", twin)
         found: dict[str, list[Loading]] = {"audience-syncs": [], "bare Dagster": []}
         for _ in range(repeat):
-            found["audience-syncs"].append(_load("audience_syncs.definitions", ours))
-            found["bare Dagster"].append(_load("bare_twin", twin))
+            found["audience-syncs"].append(load_elsewhere("audience_syncs.definitions", ours))
+            found["bare Dagster"].append(load_elsewhere("bare_twin", twin))
     return found
 
 
-def _load(module: str, environment: dict[str, str]) -> Loading:
+def load_elsewhere(module: str, environment: dict[str, str]) -> Loading:
+    """Loads a module in a process of its own."""
     command = [sys.executable, "-W", "ignore", __file__, "here", module]
-    return Loading(**json.loads(_output(command, environment).splitlines()[-1]))
+    return Loading(**json.loads(output(command, environment).splitlines()[-1]))
 
 
 def print_loading(found: dict[str, list[Loading]]) -> None:
@@ -269,6 +270,7 @@ def watched_world(audiences: int) -> Iterator[dict[str, str]]:
             world = {
                 "AUDIENCE_SYNCS_DEFS": str(write_project(folder, audiences)),
                 "AUDIENCE_SYNCS_PG_URL": postgres.create_database("dagster"),
+                "BARE_TWIN_PG_URL": postgres.create_database("dagster_of_twin"),
                 "SHOP_URL": postgres.create_database("shop"),
                 "DAGSTER_HOME": str(home),
                 "META_ACCESS_TOKEN": "t",
@@ -370,13 +372,14 @@ def measure_watching(audiences: int, repeat: int) -> dict[str, Any]:
     """Ticks, and the command that shows the same, each in a process of its own."""
     with watched_world(audiences) as world:
         command = [sys.executable, "-W", "ignore", __file__, "ticks", str(repeat)]
-        ticks = json.loads(_output(command, world).splitlines()[-1])
+        ticks = json.loads(output(command, world).splitlines()[-1])
         began = time.monotonic()
-        shown = json.loads(_output([sys.executable, "-m", "audience_syncs", "status", "--json"], world))
+        shown = json.loads(output([sys.executable, "-m", "audience_syncs", "status", "--json"], world))
         return ticks | {"status_command_s": round(time.monotonic() - began, 2), "syncs": len(shown)}
 
 
-def _output(command: list[str], environment: dict[str, str]) -> str:
+def output(command: list[str], environment: dict[str, str]) -> str:
+    """What a command says, run to its end with these variables beside the environment's."""
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, check=False, cwd=HERE.parent
     )

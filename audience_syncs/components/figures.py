@@ -134,10 +134,22 @@ def sync_metadata(report: SyncReport, sync: SyncConfig) -> Metadata:
     return metadata
 
 
+MOST_ROWS = 100
+MOST_LINKS = 20
+
+_PROBLEMS = ("failed", "blocked", "warning")
+
+
 def syncs_table(statuses: Sequence[SyncStatus]) -> Metadata:
-    """The Syncs table: one row for each sync, in words; beside it what can be clicked."""
+    """The Syncs table: one row for each sync, in words; beside it what can be clicked.
+
+    Of more syncs than fit, those with problems come first: a page shows many such tables, one for each change, and
+    Dagster keeps them all.
+    """
     names = ["status", "sync", "destination", "last run", "frequency", "in audience", "accepted", "matched users"]
     names += ["last updated", "note"]
+    ordered = statuses if len(statuses) <= MOST_ROWS else sorted(statuses, key=_rank)
+    shown, left = ordered[:MOST_ROWS], ordered[MOST_ROWS:]
     rows = [
         [
             status.status.value,
@@ -151,17 +163,22 @@ def syncs_table(statuses: Sequence[SyncStatus]) -> Metadata:
             _moment(status.last_updated),
             status.note,
         ]
-        for status in statuses
+        for status in shown
     ]
     metadata: Metadata = {"syncs": _table(names, rows)}
     metadata["syncs_in_words"] = dg.MetadataValue.text(counted(statuses))
-    for status in statuses[:MOST_LINKS]:
+    if left:
+        metadata["not_in_the_table"] = dg.MetadataValue.text(f"{counted(left)}: see `audience-syncs status`")
+    for status in shown[:MOST_LINKS]:
         if status.list_url:
             metadata[f"list of {status.sync}"] = dg.MetadataValue.url(status.list_url)
     return metadata
 
 
-MOST_LINKS = 20
+def _rank(status: SyncStatus) -> int:
+    """The place of a status in a table that is too long: the worst first, then as they are defined."""
+    state = status.status.value
+    return _PROBLEMS.index(state) if state in _PROBLEMS else len(_PROBLEMS)
 
 
 def counted(statuses: Sequence[SyncStatus]) -> str:

@@ -9,7 +9,7 @@ next time.
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -194,16 +194,16 @@ class _Watch:
         """The Syncs table of each audience, and of all; only those that say something new."""
         events: list[Event] = []
         for name, rows in _by_audience(statuses).items():
-            if self._is_news(name, rows):
-                events.append(evaluation_of(syncs_check(audience_key(name), rows)))
-        if events or self._is_news("", statuses):
-            self._is_news("", statuses)
-            events.append(dg.AssetObservation(OVERVIEW, metadata=syncs_table(statuses)))
+            check = syncs_check(audience_key(name), rows)
+            if self._is_news(name, check.metadata):
+                events.append(evaluation_of(check))
+        overview = syncs_table(statuses)
+        if self._is_news("", overview):
+            events.append(dg.AssetObservation(OVERVIEW, metadata=overview))
         return events
 
-    def _is_news(self, name: str, rows: Sequence["SyncStatus"]) -> bool:
-        shown = json.dumps([row.to_json() for row in rows], default=str, sort_keys=True)
-        digest = hashlib.sha256(shown.encode()).hexdigest()[:16]
+    def _is_news(self, name: str, table: Mapping[str, object]) -> bool:
+        digest = hashlib.sha256(repr(table).encode()).hexdigest()[:16]
         if self._shown.get(name) == digest:
             return False
         self._shown[name] = digest
