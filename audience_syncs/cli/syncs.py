@@ -184,7 +184,7 @@ def read_statuses(project: Project, variables: Mapping[str, str]) -> list[SyncSt
         with open_warehouse(source, variables) as warehouse:
             state = State(warehouse)
             if state.exists():
-                runs |= state.last_runs()
+                runs |= state.last_runs(project.sync_ids(source.name))
     return sync_statuses(project, runs, _switches(project, variables))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, sync_id
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.sequences import SequenceConfig
 from audience_syncs.project.explain import explain
@@ -75,6 +75,15 @@ class Project:
         if self.problems:
             raise refusal(self.problems)
         return self
+
+    def sync_ids(self, source: str) -> list[str]:
+        """The syncs of the audiences of that source, in the order of their definitions."""
+        return [
+            sync_id(audience, sync)
+            for audience in self.audiences.values()
+            if audience.source == source
+            for sync in audience.syncs
+        ]
 
 
 def default_defs_dir(environ: Mapping[str, str] | None = None) -> Path:

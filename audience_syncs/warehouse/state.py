@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -76,11 +77,11 @@ class State:
         with self._warehouse.connect() as connection:
             return latest_snapshot(connection, self._tables, audience, partitioned=partitioned, day=day, before=before)
 
-    def last_runs(self) -> dict[str, SyncRun]:
-        """The latest run of every sync that ever ran, by sync."""
+    def last_runs(self, syncs: Collection[str]) -> dict[str, SyncRun]:
+        """The latest run of each of these syncs that ever ran, by sync."""
         runs = self._tables.sync_runs
-        latest = sa.select(sa.func.max(runs.c.id)).group_by(runs.c.sync)
-        return {run.sync: run for run in self._runs(sa.select(runs).where(runs.c.id.in_(latest)))}
+        latest = newest_of(syncs, lambda sync: sa.select(sa.func.max(runs.c.id)).where(runs.c.sync == sync))
+        return {run.sync: run for run in self._runs(sa.select(runs).where(runs.c.id.in_(sa.select(latest.c.newest))))}
 
     def runs(self, sync: str, limit: int = 20) -> list[SyncRun]:
         """The latest runs of a sync, newest first."""
@@ -102,22 +103,36 @@ class State:
 
     def _last_good(self, connection: sa.Connection, syncs: Collection[str]) -> dict[str, datetime]:
         runs = self._tables.sync_runs
-        query = (
-            sa.select(runs.c.sync, sa.func.max(runs.c.finished_at))
-            .where(runs.c.sync.in_(syncs), runs.c.status.in_([RunStatus.SUCCEEDED, RunStatus.WARNING]))
-            .group_by(runs.c.sync)
+        good = newest_of(
+            syncs,
+            lambda sync: (
+                sa.select(runs.c.finished_at)
+                .where(runs.c.sync == sync, runs.c.status.in_([RunStatus.SUCCEEDED, RunStatus.WARNING]))
+                .order_by(runs.c.id.desc())
+                .limit(1)
+            ),
         )
-        return {row[0]: row[1] for row in connection.execute(query)}
+        return {row[0]: row[1] for row in connection.execute(sa.select(good).where(good.c.newest.is_not(None)))}
 
     def _latest_matched(self, connection: sa.Connection, syncs: Collection[str]) -> dict[str, MatchedUsers]:
         matched = self._tables.matched_users
-        newest = sa.func.row_number().over(partition_by=matched.c.sync, order_by=matched.c.as_of.desc())
-        ranked = sa.select(matched, newest.label("age")).where(matched.c.sync.in_(syncs)).subquery()
-        rows = connection.execute(sa.select(ranked).where(ranked.c.age == 1)).mappings()
+        newest = newest_of(syncs, lambda sync: sa.select(sa.func.max(matched.c.as_of)).where(matched.c.sync == sync))
+        query = sa.select(matched).join(
+            newest, sa.and_(matched.c.sync == newest.c.sync, matched.c.as_of == newest.c.newest)
+        )
         return {
             row["sync"]: MatchedUsers(row["lower"], row["upper"], row["as_of"], row["exact"], row["note"])
-            for row in rows
+            for row in connection.execute(query).mappings()
         }
+
+
+def newest_of(syncs: Collection[str], newest: Callable[[sa.ColumnElement[str]], sa.Select[Any]]) -> sa.Subquery:
+    """``sync`` and ``newest``: for each sync the one value that the query made for it finds, or null.
+
+    One look into an index for each sync. A GROUP BY would read the whole history, which grows with every run.
+    """
+    named = sa.values(sa.column("sync", sa.Text), name="named").data([(sync,) for sync in syncs] or [(None,)])
+    return sa.select(named.c.sync, newest(named.c.sync).scalar_subquery().label("newest")).subquery()
 
 
 def latest_snapshot(
