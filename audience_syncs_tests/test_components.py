@@ -129,6 +129,19 @@ def test_a_syncs_job_is_one_step_in_one_process(definitions: dg.Definitions) -> 
     assert {key.to_user_string() for key in alone.asset_layer.executable_asset_keys} == {"audiences/carts"}
 
 
+def test_a_job_has_the_checks_that_its_run_answers_and_no_others(definitions: dg.Definitions) -> None:
+    """Not the audit, which asks the platform, nor the Syncs table, which the watch fills."""
+    every = {(key.asset_key.path[0], key.name) for key in definitions.resolve_asset_graph().asset_check_keys}
+    assert {("syncs", "destination_audit"), ("audiences", "syncs")} < every
+    for name, room, other in (
+        ("sync__carts__meta_ads", "syncs", "destination_audit"),
+        ("audience__carts", "audiences", "syncs"),
+    ):
+        checks = definitions.resolve_job_def(name).asset_layer.asset_graph.asset_check_keys
+        assert {key.name for key in checks} == {check for kind, check in every if kind == room} - {other}
+        assert len({key.asset_key for key in checks}) == 1
+
+
 def test_each_scheduled_sync_has_a_schedule_that_runs_and_a_manual_one_has_none(definitions: dg.Definitions) -> None:
     schedules = {schedule.name: schedule for schedule in definitions.schedules or ()}
     assert set(schedules) == {"schedule__carts__meta_ads", "schedule__carts__hubspot_crm"}

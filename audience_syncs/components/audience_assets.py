@@ -11,6 +11,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from audience_syncs.components.figures import ProgressLog, reported_to_dagster, snapshot_metadata
 from audience_syncs.components.names import audience_key
+from audience_syncs.components.selection import OneAsset
 from audience_syncs.components.sync_checks import audience_checks, broken_key, checks_of
 from audience_syncs.model.config import AudienceConfig, SourceConfig
 from audience_syncs.model.errors import AudienceError
@@ -91,7 +92,7 @@ def build_audience(
 
     job = dg.define_asset_job(
         f"audience__{audience.name}",
-        selection=[audience_key(audience.name)],
+        selection=OneAsset.of(evaluate),
         description=f"Evaluates {audience.label}.",
         tags={"audience_syncs/audience": audience.name},
         executor_def=dg.in_process_executor,

@@ -96,7 +96,7 @@ def _statuses(project: Project, instance: dg.DagsterInstance, sources: Collectio
             state = State(warehouse)
             if state.exists():
                 state.prepare()
-                runs |= state.last_runs()
+                runs |= state.last_runs(project.sync_ids(name))
     return sync_statuses(project, runs, switches(instance, project))
 
 

@@ -13,7 +13,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from audience_syncs.components.audience_assets import partitions_of
 from audience_syncs.components.names import audience_key, job_name, pool_name, sync_key, trigger_name
-from audience_syncs.components.sync_checks import AUDIT, build_audit, sync_checks
+from audience_syncs.components.selection import OneAsset
+from audience_syncs.components.sync_checks import build_audit, sync_checks
 from audience_syncs.components.sync_run import SyncEvent, SyncRun, SyncRunConfig
 from audience_syncs.components.triggers import Starts, build_trigger
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig, sync_id
@@ -75,8 +76,7 @@ def build_sync(
     job = dg.define_asset_job(
         job_name(audience.name, sync.key),
         # The run evaluates the audience itself, so that syncs that are due together do it once.
-        selection=dg.AssetSelection.assets(key)
-        - dg.AssetSelection.checks(*(dg.AssetCheckKey(key, AUDIT) for _ in audit)),
+        selection=OneAsset.of(deliver),
         description=f"Brings {destination.name} in step with {audience.label}.",
         tags={"audience_syncs/audience": audience.name, "audience_syncs/sync": sync_id(audience, sync)},
         executor_def=dg.in_process_executor,
