@@ -14,8 +14,9 @@ from audience_syncs.destinations.contract import ListRequest, TellsMatchedUsers
 from audience_syncs.destinations.hubspot import HubSpot
 from audience_syncs.destinations.meta import Meta
 from audience_syncs.destinations.registry import open_destination
-from audience_syncs.model.config import DestinationConfig, Secret
+from audience_syncs.model.config import DestinationConfig
 from audience_syncs.model.errors import AccessRefused, DestinationError, ListMissing, NoAnswer, NotApplied
+from audience_syncs.model.names import Secret
 from audience_syncs.model.values import Batch, Outgoing, VerdictKind
 from audience_syncs.simulators import SimulatorServer
 

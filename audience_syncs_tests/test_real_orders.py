@@ -23,7 +23,8 @@ import sqlalchemy as sa
 from audience_syncs.audiences import evaluate_audience
 from audience_syncs.destinations.registry import open_destination
 from audience_syncs.engine import run_sync
-from audience_syncs.model.config import AudienceConfig, DestinationConfig, GuardConfig, Secret, SyncConfig
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, GuardConfig, SyncConfig
+from audience_syncs.model.names import Secret
 from audience_syncs.simulators import SimulatorServer
 from audience_syncs.warehouse import Warehouse, open_warehouse_at
 

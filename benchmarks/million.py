@@ -26,7 +26,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from audience_syncs.model.config import AudienceConfig, DestinationConfig, Secret, SyncConfig
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig
+from audience_syncs.model.names import Secret
 
 DESTINATIONS = {
     "meta": (

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.cli import corrections, demo, switch, syncs
+from audience_syncs.cli import alerts, corrections, demo, switch, syncs
 from audience_syncs.model.errors import AudienceSyncsError
 
 app = typer.Typer(
@@ -31,6 +31,9 @@ app.command("forget")(corrections.forget)
 app.command("audit")(corrections.audit)
 app.command("pause")(switch.pause)
 app.command("resume")(switch.resume)
+app.command("mute")(alerts.mute)
+app.command("unmute")(alerts.unmute)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(demo.app, name="demo")
 
 

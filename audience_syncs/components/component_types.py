@@ -20,6 +20,7 @@ from audience_syncs.components.loading import project_of
 from audience_syncs.components.sequence_jobs import Step, build_sequence
 from audience_syncs.components.sync_assets import build_sync
 from audience_syncs.components.sync_checks import identifier_columns
+from audience_syncs.model.alerts import AlertsConfig
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.sequences import SequenceConfig
@@ -55,6 +56,10 @@ class _AudienceAttributes(_Attributes):
 
 
 class _SequenceAttributes(_Attributes):
+    pass
+
+
+class _AlertsAttributes(_Attributes):
     pass
 
 
@@ -215,6 +220,31 @@ class Sequence(dg.Component):
             self.project.destinations[sync.destination],
             identifier_columns(audience, self.project.destinations),
         )
+
+
+class Alerts(dg.Component):
+    """Who is told when a sync is in trouble, and from which limits on: for all syncs of the project."""
+
+    def __init__(self, config: AlertsConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _AlertsAttributes
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        return ComponentTypeSpec(description=cls.__doc__, tags=["audience-syncs", "alerts"])
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
+        config, _ = _definition("Alerts", attributes, context)
+        assert isinstance(config, AlertsConfig)
+        return cls(config)
+
+    def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
+        # The sensor `sync_health` goes by it; by itself it is nothing Dagster runs.
+        return dg.Definitions()
 
 
 def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadContext) -> tuple[Definition, Project]:

@@ -9,10 +9,11 @@ next time.
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from audience_syncs.health.matched import MatchedReading
     from audience_syncs.health.status import SyncStatus
     from audience_syncs.model.values import SyncRun
+    from audience_syncs.warehouse import Warehouse
 
 Event = dg.AssetObservation | dg.AssetCheckEvaluation
 
@@ -32,6 +34,10 @@ OVERVIEW = dg.AssetKey(["syncs_overview"])
 SECONDS_BETWEEN_TICKS = 60
 SECONDS_FOR_PLATFORMS = 3.0
 """Some ten sizes in each tick, and so 600 an hour; more would keep the daemon from its other sensors."""
+SECONDS_FOR_MESSAGES = 10.0
+LAST_TICK = "last tick"
+SLACK = timedelta(minutes=10)
+"""A reading may be written down a while after its time; one that is looked at twice does no harm."""
 
 
 def build_overview(project: Project) -> dg.Definitions:
@@ -126,6 +132,7 @@ class _Watch:
 
         readings: list[MatchedReading] = []
         runs: dict[str, SyncRun] = {}
+        warehouses: dict[str, Warehouse] = {}
         with ExitStack() as opened:
             for source in self._project.sources.values():
                 try:
@@ -136,13 +143,59 @@ class _Watch:
                     state.prepare()
                     readings += self._refresh(source.name, warehouse)
                     runs |= state.last_runs(self._project.sync_ids(source.name))
+                    warehouses[source.name] = warehouse
                 except AudienceSyncsError as error:
                     # One source that is down must not hide the others.
                     self._context.log.warning(str(error))
-        statuses = sync_statuses(self._project, runs, switches(self._context.instance, self._project), now=self._now)
-        events = [*self._readings(readings), *self._lateness(statuses), *self._tables(statuses)]
+            switched = switches(self._context.instance, self._project)
+            statuses = sync_statuses(self._project, runs, switched, now=self._now)
+            alerts = self._alerts(warehouses, statuses, runs)
+        events = [*self._readings(readings), *self._lateness(statuses), *self._tables(statuses, alerts)]
         words = f"{len(statuses):,} syncs: {counted(statuses)}"
         return dg.SensorResult(asset_events=events, cursor=json.dumps(self._shown), skip_reason=words)
+
+    def _alerts(
+        self, warehouses: Mapping[str, "Warehouse"], statuses: Sequence["SyncStatus"], runs: Mapping[str, "SyncRun"]
+    ) -> dict[str, Any]:
+        """Raises and clears alerts, sends what is to be said; answers what the overview shows of it."""
+        from audience_syncs.health.match_rate import LOOK_BACK, match_rate
+        from audience_syncs.health.outbox import send_messages, watch_alerts
+        from audience_syncs.model.errors import AudienceSyncsError
+        from audience_syncs.warehouse.alerts import unsent_messages
+        from audience_syncs.warehouse.matched import match_rates
+
+        last_tick = datetime.fromisoformat(self._shown.get(LAST_TICK, "1970-01-01T00:00:00+00:00"))
+        self._shown[LAST_TICK] = self._now.isoformat()
+        bad, unsent, failures = Counter[str](), 0, list[str]()
+        for source, warehouse in warehouses.items():
+            rows = [status for status in statuses if self._project.audiences[status.audience].source == source]
+            newly_read = [
+                status.sync
+                for status in rows
+                if (run := runs.get(status.sync)) is not None
+                and run.matched_as_of is not None
+                and run.matched_as_of > last_tick - SLACK
+            ]
+            try:
+                with warehouse.connect() as connection:
+                    self._rates |= match_rates(connection, warehouse, newly_read, since=self._now - LOOK_BACK)
+                rates = {sync: match_rate(found) for sync, found in self._rates.items()}
+                alerts = watch_alerts(self._project, warehouse, rows, runs, rates, at=self._now)
+                failures += send_messages(self._project, warehouse, stop_after_s=SECONDS_FOR_MESSAGES)
+                with warehouse.connect() as connection:
+                    unsent += len(unsent_messages(connection, warehouse, since=self._now - timedelta(days=7)))
+            except AudienceSyncsError as error:
+                self._context.log.warning(str(error))
+                continue
+            bad.update(alert.severity.value for alert in alerts)
+        for failure in failures:
+            self._context.log.error(failure)
+        shown: dict[str, Any] = {
+            "alerts": ", ".join(f"{count:,} {name}" for name, count in sorted(bad.items())) or "none"
+        }
+        if unsent:
+            shown["messages_not_sent"] = f"{unsent:,}: see `audience-syncs alerts`"
+        return shown
 
     def _refresh(self, source: str, warehouse) -> list["MatchedReading"]:  # type: ignore[no-untyped-def]
         from audience_syncs.health.match_rate import LOOK_BACK
@@ -191,14 +244,14 @@ class _Watch:
             events.append(evaluation_of(freshness(key, status)))
         return events
 
-    def _tables(self, statuses: Sequence["SyncStatus"]) -> list[Event]:
+    def _tables(self, statuses: Sequence["SyncStatus"], alerts: Mapping[str, Any]) -> list[Event]:
         """The Syncs table of each audience, and of all; only those that say something new."""
         events: list[Event] = []
         for name, rows in _by_audience(statuses).items():
             check = syncs_check(audience_key(name), rows)
             if self._is_news(name, check.metadata):
                 events.append(evaluation_of(check))
-        overview = syncs_table(statuses)
+        overview = {**syncs_table(statuses), **alerts}
         if self._is_news("", overview):
             events.append(dg.AssetObservation(OVERVIEW, metadata=overview))
         return events

@@ -5,41 +5,16 @@ Unknown keys are errors everywhere. Every field has a description: it becomes th
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from audience_syncs.model.alerts import NotifyConfig
 from audience_syncs.model.limits import LimitsConfig
+from audience_syncs.model.names import Name, Secret
 from audience_syncs.model.schedules import DURATION, Daily, Schedule
 from audience_syncs.model.strict import Config
-
-NAME = re.compile(r"[a-z][a-z0-9_]*")
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z][a-z0-9_]*$",
-        max_length=60,
-        description="Lower-case letters, digits and underscores, starting with a letter.",
-    ),
-]
-
-
-class Secret(Config):
-    """A secret, named by the environment variable that holds it. Never written in YAML itself."""
-
-    env: str = Field(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="Name of the environment variable that holds the value.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_literals(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            raise ValueError("write {env: NAME_OF_VARIABLE}; secrets are never written in YAML")
-        return value
 
 
 class Mode(StrEnum):
@@ -109,6 +84,8 @@ class DestinationConfig(Config):
     settings: dict[str, str | int | float | bool | None] = Field(
         default_factory=dict, description="Settings of the platform, such as the ad account's id."
     )
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="For all syncs to this destination.")
+    notify: NotifyConfig = Field(default_factory=NotifyConfig, description="For all syncs to this destination.")
     description: str = ""
 
 
@@ -216,6 +193,7 @@ class SyncConfig(Config):
     )
     guard: GuardConfig = Field(default_factory=GuardConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    notify: NotifyConfig = Field(default_factory=NotifyConfig)
     description: str = ""
 
     @property
@@ -262,6 +240,8 @@ class AudienceConfig(Config):
         description="One SELECT of one value: the time of the newest data behind the audience, e.g. `SELECT "
         "max(loaded_at) FROM shop.events`. For the guard's `max_source_age`.",
     )
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="For all syncs of this audience.")
+    notify: NotifyConfig = Field(default_factory=NotifyConfig, description="For all syncs of this audience.")
     syncs: list[SyncConfig] = Field(default_factory=list)
 
     @field_validator("sql")

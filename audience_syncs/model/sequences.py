@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from audience_syncs.model.config import Name
+from audience_syncs.model.names import Name
 from audience_syncs.model.schedules import Schedule
 from audience_syncs.model.strict import Config
 

@@ -7,33 +7,42 @@ needs Dagster, so that the terminal, the editor's check and Dagster itself read 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from audience_syncs.model.alerts import AlertsConfig
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, sync_id
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.sequences import SequenceConfig
 from audience_syncs.project.explain import explain
+from audience_syncs.project.inheritance import inherited
 from audience_syncs.project.problems import Problem, choose_from, nearest, refusal, shown_path
-from audience_syncs.project.rules import check_audience, check_destination, check_sequence, check_shared_lists
+from audience_syncs.project.rules import (
+    check_audience,
+    check_channels,
+    check_destination,
+    check_sequence,
+    check_shared_lists,
+)
 from audience_syncs.project.templates import render
 from audience_syncs.project.yaml_documents import Document, read_documents
 
 COMPONENTS = "audience_syncs.components"
 DEFS_VARIABLE = "AUDIENCE_SYNCS_DEFS"
 
-Definition = SourceConfig | DestinationConfig | AudienceConfig | SequenceConfig
+Definition = SourceConfig | DestinationConfig | AudienceConfig | SequenceConfig | AlertsConfig
 
 MODELS: Mapping[str, type[Definition]] = {
     "Source": SourceConfig,
     "Destination": DestinationConfig,
     "Audience": AudienceConfig,
     "Sequence": SequenceConfig,
+    "Alerts": AlertsConfig,
 }
 """Component name -> the model of its attributes."""
 
@@ -57,6 +66,7 @@ class Project:
     destinations: dict[str, DestinationConfig] = field(default_factory=dict)
     audiences: dict[str, AudienceConfig] = field(default_factory=dict)
     sequences: dict[str, SequenceConfig] = field(default_factory=dict)
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
     problems: list[Problem] = field(default_factory=list)
     files: dict[tuple[Path, int], Located] = field(default_factory=dict, repr=False)
     """By folder and number of the document in its ``defs.yaml``, as Dagster names a component's place."""
@@ -109,9 +119,16 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None) -> Pr
     for file in definition_files(defs_dir, reading.problems):
         reading.read(file)
     reading.check_references()
+    reading.inherit()
     reading.problems.sort()
     return Project(
-        reading.sources, reading.destinations, reading.audiences, reading.sequences, reading.problems, reading.files
+        reading.sources,
+        reading.destinations,
+        reading.audiences,
+        reading.sequences,
+        reading.alerts,
+        reading.problems,
+        reading.files,
     )
 
 
@@ -180,6 +197,7 @@ class _Reading:
         self.destinations: dict[str, DestinationConfig] = {}
         self.audiences: dict[str, AudienceConfig] = {}
         self.sequences: dict[str, SequenceConfig] = {}
+        self.alerts = AlertsConfig()
         self.problems: list[Problem] = []
         self.files: dict[tuple[Path, int], Located] = {}
         # Names of all that was found, also of what has mistakes: so that one mistake is not reported many times.
@@ -276,12 +294,15 @@ class _Reading:
             self.destinations[config.name] = config
         elif isinstance(config, SequenceConfig):
             self.sequences[config.name] = config
+        elif isinstance(config, AlertsConfig):
+            self.alerts = config
         else:
             self.audiences[config.name] = config
 
     def check_references(self) -> None:
         """What only shows when everything is known: names of others, and what destinations can do."""
         broken: set[int] = set()
+        known_channels = self.check_alerts()
         for number, (kind, document, attributes, config) in enumerate(self.found):
             before = len(self.problems)
             if isinstance(config, DestinationConfig):
@@ -296,6 +317,8 @@ class _Reading:
                 )
             elif isinstance(config, SequenceConfig):
                 self.problems += check_sequence(document, config, self.audiences, self.named["Audience"])
+            if known_channels is not None:
+                self.problems += check_channels(document, attributes, known_channels)
             if len(self.problems) > before:
                 broken.add(number)
         whole = [(document, config) for _, document, _, config in self.found if isinstance(config, AudienceConfig)]
@@ -305,6 +328,26 @@ class _Reading:
             if config is not None:
                 self.drop(kind, document, config)
 
+    def check_alerts(self) -> Collection[str] | None:
+        """There is one definition of alerts at most. Answers the channels' names; None where it has mistakes."""
+        found = [(document, config) for kind, document, _, config in self.found if kind == "Alerts"]
+        for document, _ in found[1:]:
+            line, _ = found[0][0].position(("type",))
+            message = f"the project's alerts are defined twice; the other is at {shown_path(found[0][0].file)}:{line}"
+            self.problems.append(document.problem(("type",), message, "put everything into one of them"))
+        if not found:
+            return ()
+        config = found[0][1]
+        return config.channels if isinstance(config, AlertsConfig) else None
+
+    def inherit(self) -> None:
+        """Gives each sync what it takes from its audience, its destination and the project."""
+        for name, audience in self.audiences.items():
+            self.audiences[name] = inherited(audience, self.destinations, self.alerts)
+        for place, located in self.files.items():
+            if isinstance(located.config, AudienceConfig):
+                self.files[place] = replace(located, config=self.audiences[located.config.name])
+
     def drop(self, kind: str, document: Document, config: BaseModel) -> None:
         """Takes out what turned out to be wrong."""
         self.files.pop((document.file.parent, document.index), None)
@@ -313,5 +356,6 @@ class _Reading:
             "Destination": self.destinations,
             "Audience": self.audiences,
             "Sequence": self.sequences,
+            "Alerts": {},
         }
         of_kind[kind].pop(getattr(config, "name", ""), None)

@@ -93,6 +93,22 @@ def check_sequence(
             yield document.problem(path, f"there is no sync `{step}`", remedy)
 
 
+def check_channels(document: Document, attributes: Mapping[str, Any], known: Collection[str]) -> Iterator[Problem]:
+    """Channels that are named and not there, in `notify` of the definition itself and of its syncs."""
+    top: YamlPath = ("attributes",)
+    syncs = attributes.get("syncs")
+    places: list[tuple[YamlPath, Any]] = [(top, attributes)]
+    places += [((*top, "syncs", number), sync) for number, sync in enumerate(syncs if isinstance(syncs, list) else ())]
+    for path, written in places:
+        notify = written.get("notify") if isinstance(written, dict) else None
+        channels = notify.get("channels") if isinstance(notify, dict) else None
+        for number, name in enumerate(channels if isinstance(channels, list) else ()):
+            if isinstance(name, str) and name not in known:
+                none = "there is none yet; define it under `channels` with `type: audience_syncs.components.Alerts`"
+                remedy = choose_from(name, sorted(known), none=none)
+                yield document.problem((*path, "notify", "channels", number), f"there is no channel `{name}`", remedy)
+
+
 def check_shared_lists(audiences: Sequence[tuple[Document, AudienceConfig]]) -> Iterator[Problem]:
     """Two syncs must not keep one list: each would remove whom the other put there."""
     kept: dict[tuple[str, str], tuple[Document, YamlPath, str]] = {}

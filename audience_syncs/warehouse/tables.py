@@ -11,7 +11,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Version of these tables; raised with every change of their shape, together with a step in ``migrations``."""
 
 Identifiers = sa.ARRAY(sa.Text)
@@ -259,6 +259,38 @@ class StateTables:
             sa.Column("exact", sa.Boolean, nullable=False),
             sa.Column("accepted", sa.BigInteger, nullable=False),
             sa.Column("note", sa.Text, nullable=False, server_default=""),
+        )
+
+        self.alerts = sa.Table(
+            "alerts",
+            self.metadata,
+            sa.Column("sync", sa.Text, primary_key=True),
+            sa.Column("severity", sa.Text, nullable=False, comment="ok, warning or critical"),
+            sa.Column("since", instant, comment="when it was last all right; null while it is"),
+            sa.Column("reasons", sa.JSON, nullable=False, comment="rule, severity, text of each"),
+            sa.Column("told", sa.Text, nullable=False, comment="the severity people were last told"),
+            sa.Column("told_rules", sa.JSON, nullable=False),
+            sa.Column("told_at", instant),
+            sa.Column("muted_until", instant),
+            sa.Column("muted_by", sa.Text, nullable=False, server_default="", comment="who, and why"),
+        )
+
+        self.alert_messages = sa.Table(
+            "alert_messages",
+            self.metadata,
+            sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+            sa.Column("sync", sa.Text, nullable=False),
+            sa.Column("channel", sa.Text, nullable=False),
+            sa.Column("kind", sa.Text, nullable=False, comment="raised, eased, also, recovered or reminder"),
+            sa.Column("severity", sa.Text, nullable=False),
+            sa.Column("title", sa.Text, nullable=False),
+            sa.Column("body", sa.Text, nullable=False),
+            sa.Column("created_at", instant, nullable=False),
+            sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+            sa.Column("next_attempt_at", instant, comment="null once it was sent or given up"),
+            sa.Column("sent_at", instant),
+            sa.Column("error", sa.Text, nullable=False, server_default="", comment="of the last attempt"),
+            sa.Index("alert_messages_due", "next_attempt_at"),
         )
 
 
