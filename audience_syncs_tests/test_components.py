@@ -109,15 +109,24 @@ def test_the_assets_lead_to_their_yaml(definitions: dg.Definitions, folder: Path
     assert Path(reference.file_path) == folder / "carts" / "defs.yaml"
 
 
-def test_each_sync_has_its_own_pool(definitions: dg.Definitions) -> None:
+def test_the_syncs_of_an_account_share_its_pool(definitions: dg.Definitions) -> None:
     pools = {
         next(iter(asset.keys)).to_user_string(): asset.op.pool
         for asset in definitions.assets or ()
         if isinstance(asset, dg.AssetsDefinition)
     }
     assert pools["audiences/carts"] is None
-    assert pools["syncs/carts/meta_ads"] == "sync__carts__meta_ads"
-    assert len({pool for pool in pools.values() if pool}) == 3
+    assert pools["syncs/carts/meta_ads"] == "destination__meta_ads"
+    assert len({pool for pool in pools.values() if pool}) == 2
+
+
+def test_a_run_has_its_place_in_the_queue_and_its_retries_from_the_sync(tmp_path: Path) -> None:
+    urgent = AUDIENCE + "      priority: 7\n      retries: 3\n"
+    job = load_definitions(sound(tmp_path, carts=urgent)).resolve_job_def("sync__carts__meta_ads")
+    assert {name: job.tags[f"dagster/{name}"] for name in ("priority", "max_retries")} == {
+        "priority": "7",
+        "max_retries": "3",
+    }
 
 
 def test_a_syncs_job_is_one_step_in_one_process(definitions: dg.Definitions) -> None:

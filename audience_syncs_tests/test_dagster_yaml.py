@@ -77,13 +77,16 @@ def test_run_workers_get_the_instance_without_the_password(
 def test_a_sync_has_one_run_at_a_time_and_the_queue_keeps_the_others(instance: dg.DagsterInstance) -> None:
     assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
     pools = instance.get_concurrency_config().pool_config
-    assert pools.default_pool_limit == 1
-    assert pools.pool_granularity is PoolGranularity.OP
+    assert pools.default_pool_limit == 4
+    assert pools.pool_granularity is PoolGranularity.RUN
+    one_each = {"key": "audience_syncs/sync", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+    assert instance.get_concurrency_config().run_queue_config.tag_concurrency_limits == [one_each]
 
 
 def test_dead_runs_are_noticed_and_a_blocked_plan_is_not_tried_again(instance: dg.DagsterInstance) -> None:
     assert instance.run_monitoring_enabled
-    assert instance.run_retries_max_retries == 0
+    assert instance.run_retries_max_retries == 1
+    assert instance.run_retries_retry_on_asset_or_op_failure is False
     assert not instance.telemetry_enabled
 
 

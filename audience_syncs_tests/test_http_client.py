@@ -28,6 +28,7 @@ from audience_syncs.destinations.http import (
     retry_after,
 )
 from audience_syncs.destinations.pacing import Pace, Pacer, pacer_of
+from audience_syncs.destinations.stopping import stops_with
 from audience_syncs.model.errors import AccessRefused, AudienceSyncsError, DestinationError, NoAnswer, NotApplied
 
 TOKEN = "token-that-nobody-may-see"
@@ -459,3 +460,29 @@ def test_accounts_do_not_wait_for_each_other() -> None:
     assert pacer_of("test", "other", Pace(1_000, burst=1)).wait()
     assert not pacer_of("test", "held off", Pace(1_000, burst=1)).wait(longest_hold_off_s=1.0)
     assert time.monotonic() - started < 0.5
+
+
+def test_a_call_that_waits_to_be_tried_again_ends_at_once_when_the_run_is_stopped(serve: Any) -> None:
+    server = serve(http(503, Retry_After="60"))
+    stop, raised = threading.Event(), []
+
+    def call() -> None:
+        with stops_with(stop), pytest.raises(NoAnswer) as failed:
+            send(client_of(server, max_wait_s=300))
+        raised.append(str(failed.value))
+        # And what is not sent yet is not sent any more.
+        with stops_with(stop), pytest.raises(NotApplied) as refused:
+            send(client_of(server))
+        raised.append(str(refused.value))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    while not server.requests:
+        time.sleep(0.01)
+    stopped_at = time.monotonic()
+    stop.set()
+    thread.join(10)
+    assert time.monotonic() - stopped_at < 2
+    assert len(raised) == 2
+    assert all("the run is being stopped" in words for words in raised)
+    assert len(server.requests) == 1

@@ -19,6 +19,7 @@ import dagster as dg
 
 from audience_syncs.components.figures import counted, matched_metadata, reported_to_dagster, syncs_table
 from audience_syncs.components.names import audience_key, sync_key
+from audience_syncs.components.pools import size_pools
 from audience_syncs.components.sync_checks import SYNCS, evaluation_of, freshness, match_rate_check, syncs_check
 from audience_syncs.project import Project
 
@@ -130,6 +131,7 @@ class _Watch:
         from audience_syncs.warehouse import open_warehouse
         from audience_syncs.warehouse.state import State
 
+        size_pools(self._context.instance, self._project, self._shown)
         readings: list[MatchedReading] = []
         runs: dict[str, SyncRun] = {}
         warehouses: dict[str, Warehouse] = {}

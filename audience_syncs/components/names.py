@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG, PRIORITY_TAG
 
 
 def audience_key(audience: str) -> dg.AssetKey:
@@ -25,9 +26,14 @@ def trigger_name(audience: str, sync: str) -> str:
     return f"schedule__{audience}__{sync}"
 
 
-def pool_name(audience: str, sync: str) -> str:
-    """The sync's pool: with the default limit of 1 (``dagster.yaml``), runs of one sync wait for each other."""
-    return f"sync__{audience}__{sync}"
+def pool_name(destination: str) -> str:
+    """The pool of a destination's account: how many of its syncs run at once (``dagster.yaml``)."""
+    return f"destination__{destination}"
+
+
+def queue_tags(priority: int, retries: int) -> dict[str, str]:
+    """Dagster's tags for a run's place in the queue, and for how often it is started again when its process died."""
+    return {PRIORITY_TAG: str(priority), MAX_RETRIES_TAG: str(retries)}
 
 
 def sequence_job_name(sequence: str) -> str:

@@ -8,7 +8,13 @@ from itertools import pairwise
 
 import dagster as dg
 
-from audience_syncs.components.names import pool_name, sequence_job_name, sequence_trigger_name, sync_key
+from audience_syncs.components.names import (
+    pool_name,
+    queue_tags,
+    sequence_job_name,
+    sequence_trigger_name,
+    sync_key,
+)
 from audience_syncs.components.sync_checks import log_check
 from audience_syncs.components.sync_run import SyncEvent, SyncRun, SyncRunConfig
 from audience_syncs.components.triggers import Starts, Trigger, build_trigger
@@ -45,7 +51,8 @@ class SequenceDefinitions:
 
 
 def build_sequence(sequence: SequenceConfig, steps: list[Step]) -> SequenceDefinitions:
-    """The job ``sequence__<name>``: its steps materialise the syncs' assets, each in its sync's pool."""
+    """The job ``sequence__<name>``: its steps materialise the syncs' assets, in the pools of their
+    destinations."""
     ops = [_op(sequence, step, first=number == 0) for number, step in enumerate(steps)]
     if not sequence.stop.failed:
         ops.append(_verdict())
@@ -55,7 +62,9 @@ def build_sequence(sequence: SequenceConfig, steps: list[Step]) -> SequenceDefin
     job = dg.GraphDefinition(
         sequence_job_name(sequence.name), node_defs=ops, dependencies=before, description=_description(sequence)
     ).to_job(
-        tags={"audience_syncs/sequence": sequence.name},
+        # Of steps that differ, the most urgent and the most patient.
+        tags={"audience_syncs/sequence": sequence.name}
+        | queue_tags(max(step.sync.priority for step in steps), max(step.sync.retries for step in steps)),
         executor_def=dg.in_process_executor,
     )
     trigger = build_trigger(
@@ -78,7 +87,7 @@ def _op(sequence: SequenceConfig, step: Step, *, first: bool) -> dg.OpDefinition
         description=f"The sync {name}.",
         ins={} if first else {_BEFORE: dg.In(dg.Nothing)},
         out=dg.Out(dg.Nothing),
-        pool=pool_name(step.audience.name, step.sync.key),
+        pool=pool_name(step.destination.name),
     )
     def deliver(context: dg.OpExecutionContext, config: SyncRunConfig) -> None:
         run = SyncRun(context, config, step.audience, step.sync, step.source, step.destination, step.identifiers)

@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from audience_syncs.components.audience_assets import partitions_of
-from audience_syncs.components.names import audience_key, job_name, pool_name, sync_key, trigger_name
+from audience_syncs.components.names import audience_key, job_name, pool_name, queue_tags, sync_key, trigger_name
 from audience_syncs.components.selection import OneAsset
 from audience_syncs.components.sync_checks import build_audit, sync_checks
 from audience_syncs.components.sync_run import SyncEvent, SyncRun, SyncRunConfig
@@ -63,7 +63,7 @@ def build_sync(
         specs=[spec_of_asset],
         check_specs=sync_checks(key, sync),
         name="__".join(key.path),
-        pool=pool_name(audience.name, sync.key),
+        pool=pool_name(destination.name),
         # One day after the other: each delivers on top of what the one before left.
         backfill_policy=dg.BackfillPolicy.single_run() if sync.partitioned else None,
         # So that a run that ends before its checks are answered is no error of its own.
@@ -78,7 +78,8 @@ def build_sync(
         # The run evaluates the audience itself, so that syncs that are due together do it once.
         selection=OneAsset.of(deliver),
         description=f"Brings {destination.name} in step with {audience.label}.",
-        tags={"audience_syncs/audience": audience.name, "audience_syncs/sync": sync_id(audience, sync)},
+        tags={"audience_syncs/audience": audience.name, "audience_syncs/sync": sync_id(audience, sync)}
+        | queue_tags(sync.priority, sync.retries),
         executor_def=dg.in_process_executor,
     )
     trigger = build_trigger(

@@ -41,6 +41,9 @@ SyncEvent = dg.MaterializeResult[None] | dg.AssetCheckResult
 
 SCHEDULED_AT = "dagster/scheduled_execution_time"
 BACKFILL = "dagster/backfill"
+WAIT_S = 1800.0
+"""How long a run waits for another of the same sync. Of those with the sync's tag, the queue starts one at a time; but a run of
+several assets has no such tag."""
 
 
 class SyncRunConfig(dg.Config):
@@ -82,6 +85,7 @@ class SyncRunConfig(dg.Config):
             new_list=self.new_list,
             day=day,
             limit=self.limit,
+            wait_s=WAIT_S,
         )
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
+from audience_syncs.destinations.pacing import Pacer
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.values import Batch, FieldValue, MatchedUsers, RemoteList, Verdict
 
@@ -123,6 +124,16 @@ class Destination(Protocol):
     @property
     def requests_sent(self) -> int:
         """HTTP requests made so far, retries included."""
+        ...
+
+
+@runtime_checkable
+class KeepsPace(Protocol):
+    """Platforms that limit how fast an account may be called: nearly all that are called over HTTP."""
+
+    @property
+    def pace(self) -> Pacer:
+        """The account's budget of requests; the engine shares it with the runs of other syncs to the account."""
         ...
 
 

@@ -27,6 +27,7 @@ import orjson
 
 from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.pacing import Pace, pacer_of
+from audience_syncs.destinations.stopping import rest, stopped
 from audience_syncs.model.errors import AccessRefused, DestinationError, NoAnswer, NotApplied
 
 if TYPE_CHECKING:
@@ -180,7 +181,10 @@ class HttpClient:
             f"{self._platform} {operation}", self._max_attempts, self._max_wait_s, self._first_backoff_s
         )
         while True:
-            if not self.pace.wait(attempts.left_s):
+            may_go = self.pace.wait(attempts.left_s)
+            if stopped():
+                raise attempts.failure("the run is being stopped")
+            if not may_go:
                 raise attempts.failure("the platform asked to be left alone for longer than is waited for")
             attempts.begin()
             try:
@@ -200,7 +204,7 @@ class HttpClient:
                 self.pace.hold_off(min(retry.after_s, LONGEST_HOLD_OFF_S))
             pause = attempts.next_pause(retry, what, idempotent=idempotent)
             log.info("%s %s: %s; again in %.1f s", method, operation, what, pause)
-            time.sleep(pause)
+            rest(pause)
 
     def _once(self, method: str, path: str, params: Mapping[str, str | int] | None, body: bytes | None) -> Answer:
         import requests

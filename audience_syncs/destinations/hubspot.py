@@ -34,7 +34,7 @@ from audience_syncs.destinations.hubspot_contacts import (
     unsure,
 )
 from audience_syncs.destinations.hubspot_errors import keep_to_limit, list_is_missing, raise_refusal, reading
-from audience_syncs.destinations.pacing import Pace
+from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.errors import (
     DefinitionError,
@@ -113,6 +113,10 @@ class HubSpot:
     @property
     def requests_sent(self) -> int:
         return self._http.requests_sent
+
+    @property
+    def pace(self) -> Pacer:
+        return self._http.pace
 
     def ensure_list(self, wanted: ListRequest) -> RemoteList:
         if wanted.id is not None:

@@ -22,7 +22,7 @@ from audience_syncs.destinations import meta_answers
 from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListRequest
 from audience_syncs.destinations.http import Answer, HttpClient, Reading
 from audience_syncs.destinations.meta_upload import Receipt, Upload, receipt_of
-from audience_syncs.destinations.pacing import Pace
+from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.errors import (
     AccessRefused,
@@ -118,6 +118,10 @@ class Meta:
     @property
     def requests_sent(self) -> int:
         return self._http.requests_sent
+
+    @property
+    def pace(self) -> Pacer:
+        return self._http.pace
 
     def ensure_list(self, wanted: ListRequest) -> RemoteList:
         """The audience of that id, else the one of exactly that name, else a new one.

@@ -11,9 +11,10 @@ many batches are in memory, and at most that many are without an answer when the
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -21,6 +22,7 @@ from itertools import islice
 import orjson
 import sqlalchemy as sa
 
+from audience_syncs.destinations.stopping import stops_with
 from audience_syncs.engine.isolation import Call, Isolation
 from audience_syncs.engine.phases import DELIVERY_ORDER, SENDING
 from audience_syncs.engine.plan import Plan
@@ -70,13 +72,15 @@ def deliver(
     the list is gone, or it is down.
     """
     booker = _Booker(connection, warehouse, plan, clock)
+    stop = threading.Event()
     total = sum(plan.rows.values())
     done = 0
     with ThreadPoolExecutor(concurrency, thread_name_prefix="deliver") as threads:
         for phase in DELIVERY_ORDER:
             silent = 0
             # Closed at once when this raises, so that what is under way is still booked.
-            with closing(_in_flight(booker, threads, concurrency, call_of(phase), plan, phase)) as answers:
+            flight = _in_flight(booker, threads, concurrency, call_of(phase), plan, phase, stop)
+            with closing(flight) as answers, _stopped_when_cancelled(stop):
                 for sent, answer in answers:
                     done += len(sent.seqs)
                     progress(Progress("deliver", done, total))
@@ -93,6 +97,18 @@ def deliver(
                         )
 
 
+@contextmanager
+def _stopped_when_cancelled(stop: threading.Event) -> Iterator[None]:
+    """Somebody cancels the run: what is under way is answered and booked, but nothing waits to be tried again."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        stop.set()
+        raise
+
+
 def _in_flight(
     booker: _Booker,
     threads: ThreadPoolExecutor,
@@ -100,6 +116,7 @@ def _in_flight(
     call: Call,
     plan: Plan,
     phase: int,
+    stop: threading.Event,
 ) -> Generator[tuple[_Sent, _Answer]]:
     """Keeps as many batches under way as the destination allows, and books each answer before yielding it; durably,
     before anything else goes out.
@@ -115,7 +132,7 @@ def _in_flight(
                 booker.note_sent(sent)
             # The answers of before and what goes out now: one commit, and nothing goes out before it.
             booker.commit()
-            waiting |= {threads.submit(_send, sent): sent for sent in ready}
+            waiting |= {threads.submit(_send, sent, stop): sent for sent in ready}
             if not waiting:
                 return
             yield from _book_finished(booker, waiting)
@@ -225,12 +242,13 @@ def _session(plan: Plan, phase: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1 or 1
 
 
-def _send(sent: _Sent) -> _Answer:
+def _send(sent: _Sent, stopping: threading.Event) -> _Answer:
     """Runs in a delivery thread: sends one batch and turns whatever comes back into verdicts."""
     isolation = Isolation(sent.call, len(sent.content))
     stop: DestinationError | None = None
     try:
-        isolation.send(sent.content)
+        with stops_with(stopping):
+            isolation.send(sent.content)
     except DestinationError as error:
         stop = error
     left = Verdict(VerdictKind.RETRYABLE, stop.code if stop else "NOT_SENT", "the run stopped before this was sent")

@@ -19,6 +19,7 @@ from audience_syncs.engine.lock import locked
 from audience_syncs.engine.plan import Basis, Plan, plan_changes
 from audience_syncs.engine.prepare import Preparer
 from audience_syncs.engine.settle import Settled, settle
+from audience_syncs.engine.shared_pace import pace_shared
 from audience_syncs.engine.undo import plan_undo
 from audience_syncs.model.config import AudienceConfig, Mode, SyncConfig, sync_id
 from audience_syncs.model.errors import (
@@ -93,11 +94,17 @@ class Run:
         with (
             in_words(self.where, settled_next),
             self.warehouse.connect() as connection,
-            locked(connection, self.warehouse, self.name),
+            locked(
+                connection,
+                self.warehouse,
+                self.name,
+                patience_s=self.options.wait_s,
+                waits=lambda: self.tell(Progress("wait for another run of this sync", 0)),
+            ),
         ):
             self.prepare(connection, record=True)
             try:
-                with in_words(self.where, settled_next):
+                with in_words(self.where, settled_next), pace_shared(destination, self.warehouse):
                     return self._bring_in_step(connection, destination)
             except BaseException as error:
                 self._record_failure(connection, error, destination)

@@ -84,6 +84,12 @@ class DestinationConfig(Config):
     settings: dict[str, str | int | float | bool | None] = Field(
         default_factory=dict, description="Settings of the platform, such as the ad account's id."
     )
+    concurrent_syncs: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        description="How many syncs to this account run at the same time; together they keep its pace.",
+    )
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="For all syncs to this destination.")
     notify: NotifyConfig = Field(default_factory=NotifyConfig, description="For all syncs to this destination.")
     description: str = ""
@@ -190,6 +196,18 @@ class SyncConfig(Config):
         pattern=DURATION.pattern,
         description="A run evaluates the audience first, unless its snapshot is younger than this: `30 minutes`. Default: "
         "always, except where another sync of the audience was due at the same time and did it.",
+    )
+    priority: int = Field(
+        default=0,
+        ge=-1000,
+        le=1000,
+        description="Of runs that wait for a place, those with the higher number go first.",
+    )
+    retries: int = Field(
+        default=1,
+        ge=0,
+        le=10,
+        description="How often a run whose process died (out of memory, a restart) is started again.",
     )
     guard: GuardConfig = Field(default_factory=GuardConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)

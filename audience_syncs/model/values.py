@@ -307,3 +307,5 @@ class RunOptions:
     """Send at most so many additions: a test."""
     new_list: bool = False
     """The list is gone at the platform: make another one and send everybody to it."""
+    wait_s: float = 0.0
+    """How long to wait for another run of the sync, before this one is refused."""

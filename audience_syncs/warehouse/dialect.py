@@ -28,6 +28,14 @@ class Dialect(Protocol):
         """Room for large joins, for the current transaction."""
         ...
 
+    def do_not_wait_for_disk(self, connection: sa.Connection) -> None:
+        """This session's commits need not be on disk: for what may be lost when the warehouse crashes."""
+        ...
+
+    def seconds_now(self) -> sa.ColumnElement[float]:
+        """The warehouse's clock at this very moment, in seconds since 1970."""
+        ...
+
     def fingerprint(self, columns: Sequence[sa.ColumnElement[Any]], salt: str) -> sa.ColumnElement[str]:
         """A 128-bit digest of the values of a row and of the salt."""
         ...
@@ -116,6 +124,12 @@ class PostgreSQL:
 
     def tune_for_set_work(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
+
+    def do_not_wait_for_disk(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET synchronous_commit = off")
+
+    def seconds_now(self) -> sa.ColumnElement[float]:
+        return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Double)
 
     def fingerprint(self, columns: Sequence[sa.ColumnElement[Any]], salt: str) -> sa.ColumnElement[str]:
         # The text of a row tells null from '' and quotes its values, so no two rows share it.

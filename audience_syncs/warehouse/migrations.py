@@ -19,7 +19,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         "CREATE INDEX membership_by_snapshot ON {schema}.membership (snapshot_id)",
         "ALTER TABLE {schema}.plan ADD COLUMN before text[]",
     ),
-    # Only new tables: alerts.
+    # Only new tables: alerts, alert_messages, paces.
     2: (),
 }
 """Version -> the statements that lead from it to the next one."""

@@ -261,6 +261,14 @@ class StateTables:
             sa.Column("note", sa.Text, nullable=False, server_default=""),
         )
 
+        self.paces = sa.Table(
+            "paces",
+            self.metadata,
+            sa.Column("account", sa.Text, primary_key=True, comment="digest of the platform and its account"),
+            sa.Column("free_at", sa.Double, nullable=False, comment="when its next request may go; seconds since 1970"),
+            sa.Column("not_before", sa.Double, nullable=False, comment="until when it wants to be left alone"),
+        )
+
         self.alerts = sa.Table(
             "alerts",
             self.metadata,
