@@ -40,7 +40,9 @@ class State:
                 return
             try:
                 warehouse.dialect.lock_for_transaction(connection, f"{self._tables.schema} prepare")
-                connection.execute(sa.schema.CreateSchema(self._tables.schema, if_not_exists=True))
+                if not sa.inspect(connection).has_schema(self._tables.schema):
+                    # Only then: IF NOT EXISTS asks for the right to make schemas even where there is nothing to make.
+                    connection.execute(sa.schema.CreateSchema(self._tables.schema, if_not_exists=True))
                 found = self._version(connection)  # again: another process may have been here while we waited
                 self._tables.metadata.create_all(connection)
                 if found is None:
