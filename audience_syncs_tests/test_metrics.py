@@ -298,12 +298,17 @@ def test_a_scrape_over_a_thousand_syncs_with_their_history_takes_about_a_second(
             )
             connection.exec_driver_sql("ANALYZE audience_syncs.sync_runs")
     environ = {"SHOP_URL": fresh_postgres_url}
+    registry = CollectorRegistry()
+    registry.register(SyncCollector(lambda: read(project, environ, no_switches), print))
     began = time.perf_counter()
-    samples, _, _ = scrape(lambda: read(project, environ, no_switches))
+    text = generate_latest(registry).decode()
     seconds = time.perf_counter() - began
+    samples = exposed(text)
     assert of_sync(samples, "people/ads_777")["sync_in_audience"] == 59
     assert len(samples) > 15_000
-    assert seconds < 3, f"{seconds:.2f} s"  # 0.8 s on an idle core
+    # 0.4 s and 1.2 s with both cores busy; Prometheus waits for ten.
+    assert samples[("read_seconds",)] < 2
+    assert seconds < 4, f"{seconds:.2f} s"
 
 
 @pytest.fixture
