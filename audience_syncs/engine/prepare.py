@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from audience_syncs.destinations.contract import DestinationSpec, FieldSpec
-from audience_syncs.identifiers import UnusableIdentifier, rule_version, to_send
+from audience_syncs.identifiers import RULES, UnusableIdentifier, rule_version
 from audience_syncs.model.config import MappedField, ModeFamily, SyncConfig
 from audience_syncs.model.errors import AudienceError, DefinitionError
 from audience_syncs.model.values import FieldValue, RejectionCount
@@ -101,7 +101,7 @@ class Preparer:
     def _step(self, field: FieldSpec, mapped: MappedField, available: Sequence[str], where: str) -> _Step:
         return _Step(
             name=field.name,
-            to_send=partial(to_send, field.rule, hashed=mapped.hashed),
+            to_send=partial(RULES[field.rule].to_send, hashed=mapped.hashed),
             position=None if mapped.column is None else self._column(mapped.column, field.name, available, where),
             constant=mapped.constant,
             region=None if mapped.region is None else self._column(mapped.region, field.name, available, where),

@@ -13,7 +13,7 @@ and every member is looked at again (only those whose payload changes are sent).
 
 from audience_syncs.identifiers.batch import Hashed, hash_identifiers
 from audience_syncs.identifiers.rule import Rule, Source, Sureness
-from audience_syncs.identifiers.rules import RULES, hash_identifier, normalise, rule_of, rule_version, to_send
+from audience_syncs.identifiers.rules import RULES, hash_identifier, normalise, rule_of, rule_version
 from audience_syncs.identifiers.unusable import NoSuchRule, UnusableIdentifier
 
 __all__ = [
@@ -29,5 +29,4 @@ __all__ = [
     "normalise",
     "rule_of",
     "rule_version",
-    "to_send",
 ]

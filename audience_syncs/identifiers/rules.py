@@ -42,14 +42,6 @@ def hash_identifier(platform: str, field: str, value: object, *, default_country
     return rule_of(platform, field).to_send(value, default_country)
 
 
-def to_send(rule_name: str, value: object, country: object = None, *, hashed: bool | None = None) -> str:
-    """As ``hash_identifier``, by the rule's name: ``meta.email``. KeyError: no such rule.
-
-    ``hashed``: True refuses what is not a hash, False what is one.
-    """
-    return RULES[rule_name].to_send(value, country, hashed=hashed)
-
-
 def rule_version(names: Iterable[str]) -> str:
     """The versions of these rules in one text; it changes when any of them does."""
     return ",".join(f"{name}={RULES[name].version}" for name in sorted(names))
