@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from audience_syncs.destinations.stopping import rest
 from audience_syncs.engine import plan_sync, run_sync, undo_run
 from audience_syncs.engine.approvals import record_approval
 from audience_syncs.engine.audit import audit_sync
@@ -417,3 +422,54 @@ def test_a_cancelled_run_books_what_was_answered_and_says_so(bench: Bench) -> No
     bench.list.script = lambda operation, batch: "ok"
     run_sync(bench.audience, bench.sync, bench.list, bench.warehouse, run_id="next")
     assert bench.list.emails() == bench.expected()
+
+
+def test_cancelling_does_not_wait_for_a_platform_that_wants_to_be_left_alone(bench: Bench) -> None:
+    bench.crowd(25)
+
+    def cancel(operation: str, batch: Batch) -> str:
+        if len(bench.list.calls) == 2:
+            # As Dagster does when somebody presses Terminate: a signal, while the delivery thread waits to try again.
+            threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+            return "ok" if rest(60) else "lost_before"
+        return "ok"
+
+    bench.list.script = cancel
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    assert time.monotonic() - started < 20
+    assert bench.rows("SELECT status FROM audience_syncs.sync_runs") == [("cancelled",)]
+    bench.list.script = lambda operation, batch: "ok"
+    run_sync(bench.audience, bench.sync, bench.list, bench.warehouse, run_id="next")
+    assert bench.list.emails() == bench.expected()
+
+
+def test_a_run_waits_for_another_of_its_sync_as_long_as_it_is_asked_to(bench: Bench) -> None:
+    bench.crowd(5)
+    entered, told = threading.Event(), []
+
+    def slow(operation: str, batch: Batch) -> str:
+        entered.set()
+        time.sleep(1.5)
+        return "ok"
+
+    bench.list.script = slow
+    first = threading.Thread(target=bench.run)
+    first.start()
+    entered.wait(10)
+    with pytest.raises(SyncLocked):
+        bench.run_only()
+    report = run_sync(
+        bench.audience,
+        bench.sync,
+        bench.list,
+        bench.warehouse,
+        run_id="second",
+        options=RunOptions(wait_s=30),
+        progress=lambda progress: told.append(progress.step),
+    )
+    first.join()
+    assert report.status is RunStatus.SUCCEEDED
+    assert told[0] == "wait for another run of this sync"
+    assert len(bench.list.calls) == 1, "there was nothing left to send"

@@ -175,7 +175,10 @@ def _fill_shop(variables: Mapping[str, str], users: int) -> None:
 
 
 def _materialise_everything() -> None:
-    """Every audience and sync once, as one Dagster run in this process; it is there to be looked at in the UI."""
+    """Every audience and sync once, as one Dagster run in this process; it is there to be looked at in the UI.
+
+    Those with a partition for each day are left to backfills.
+    """
     from dagster import DagsterInstance
 
     from audience_syncs.definitions import defs
@@ -183,7 +186,9 @@ def _materialise_everything() -> None:
     with DagsterInstance.get() as instance:
         job = defs.resolve_implicit_global_asset_job_def()
         with _quiet_logs(local.home() / "materialise.log"):
-            job.execute_in_process(instance=instance, raise_on_error=False)
+            graph = job.asset_layer.asset_graph
+            whole = [key for key in graph.executable_asset_keys if graph.get(key).partitions_def is None]
+            job.execute_in_process(instance=instance, asset_selection=whole, raise_on_error=False)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Event = dg.AssetObservation | dg.AssetCheckEvaluation
 
 OVERVIEW = dg.AssetKey(["syncs_overview"])
-SECONDS_BETWEEN_TICKS = 60
+SECONDS_BETWEEN_TICKS = int(os.environ.get("AUDIENCE_SYNCS_WATCH_EVERY_S", "60"))
 SECONDS_FOR_PLATFORMS = 3.0
 """Some ten sizes in each tick, and so 600 an hour; more would keep the daemon from its other sensors."""
 SECONDS_FOR_MESSAGES = 10.0

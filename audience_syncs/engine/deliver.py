@@ -102,7 +102,7 @@ def _stopped_when_cancelled(stop: threading.Event) -> Iterator[None]:
     """Somebody cancels the run: what is under way is answered and booked, but nothing waits to be tried again."""
     try:
         yield
-    except Exception:
+    except (Exception, GeneratorExit):
         raise
     except BaseException:
         stop.set()
@@ -126,16 +126,17 @@ def _in_flight(
     waiting: dict[Future[_Answer], _Sent] = {}
     batches = iter(range(1, plan.batches.get(phase, 0) + 1))
     try:
-        while True:
-            ready = [booker.read(call, phase, number) for number in islice(batches, concurrency - len(waiting))]
-            for sent in ready:
-                booker.note_sent(sent)
-            # The answers of before and what goes out now: one commit, and nothing goes out before it.
-            booker.commit()
-            waiting |= {threads.submit(_send, sent, stop): sent for sent in ready}
-            if not waiting:
-                return
-            yield from _book_finished(booker, waiting)
+        with _stopped_when_cancelled(stop):
+            while True:
+                ready = [booker.read(call, phase, number) for number in islice(batches, concurrency - len(waiting))]
+                for sent in ready:
+                    booker.note_sent(sent)
+                # The answers of before and what goes out now: one commit, and nothing goes out before it.
+                booker.commit()
+                waiting |= {threads.submit(_send, sent, stop): sent for sent in ready}
+                if not waiting:
+                    return
+                yield from _book_finished(booker, waiting)
     finally:
         while waiting:
             for _ in _book_finished(booker, waiting):
