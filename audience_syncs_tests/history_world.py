@@ -431,7 +431,10 @@ def ruled(version: int, platform: str) -> Iterator[None]:
     before = identifiers.RULES[name]
     if version == 2:
         changed = dataclasses.replace(
-            before, version=before.version + 1, apply=lambda v, region: before.apply(v, region).replace("+shop@", "@")
+            before,
+            version=before.version + 1,
+            apply=lambda v, region: before.apply(v, region).replace("+shop@", "@"),
+            clean=None,
         )
         rules.RULES[name] = changed  # type: ignore[index]
     try:

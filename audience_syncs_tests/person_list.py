@@ -32,7 +32,7 @@ def spec(batch_size: int = 10, concurrency: int = 1) -> DestinationSpec:
         fields=(
             FieldSpec("EMAIL", "meta.email", identifier=True, multiple=True),
             FieldSpec("PHONE", "meta.phone", identifier=True, multiple=True),
-            FieldSpec("EXTERN_ID", "meta.extern_id", identifier=True),
+            FieldSpec("EXTERN_ID", "meta.external_id", identifier=True),
             FieldSpec("FN", "meta.first_name"),
         ),
         credentials=(),

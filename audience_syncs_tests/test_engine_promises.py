@@ -378,6 +378,21 @@ def test_an_empty_audience_sends_nothing_unless_allowed(bench: Bench) -> None:
     assert bench.list.emails() == set()
 
 
+def test_hashes_go_out_as_they_are_and_what_the_mapping_excludes_is_left_out_and_counted(bench: Bench) -> None:
+    held = email_hash("hashed@example.com")
+    bench.people(("1", held), ("2", "plain@example.com"))
+    plain = email_hash("plain@example.com")
+    for hashed, sent, left_out in (
+        (None, {held, plain}, set()),
+        (True, {held}, {"NOT_HASHED"}),
+        (False, {plain}, {"ALREADY_HASHED"}),
+    ):
+        bench.sync = sync_config(mapping={"EMAIL": {"column": "email", "hashed": hashed}})
+        report = bench.run()
+        assert bench.list.emails() == sent
+        assert {dropped.reason_code for dropped in report.dropped_values} == {f"EMAIL:{code}" for code in left_out}
+
+
 def test_an_audience_mostly_without_identifiers_is_blocked(bench: Bench) -> None:
     bench.execute("INSERT INTO people SELECT g, 'broken', NULL, NULL FROM generate_series(1, 150) g")
     with pytest.raises(GuardBlocked, match="150 of 150 members have no usable identifier"):

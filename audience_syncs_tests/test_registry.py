@@ -310,3 +310,12 @@ def test_clearing_where_nothing_but_identifiers_is_mapped_is_refused() -> None:
     problem = only(check_sync(hubspot(), sync(destination="crm", mapping={"email": "email"}, removal="clear_fields")))
     assert problem.path == ("removal",)
     assert "would clear nothing" in problem.message
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_whether_a_column_holds_hashes_is_only_asked_of_fields_that_are_sent_hashed(hashed: bool) -> None:
+    mapping = {"EMAIL": {"column": "email", "hashed": hashed}, "EXTERN_ID": {"column": "id", "hashed": hashed}}
+    problem = only(check_sync(meta(), sync(mapping=mapping)))
+    assert problem.path == ("mapping", "EXTERN_ID", "hashed")
+    assert "`EXTERN_ID` is sent as it is" in problem.message
+    assert problem.remedy == "remove `hashed`"

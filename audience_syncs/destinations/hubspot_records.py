@@ -36,7 +36,7 @@ from audience_syncs.destinations.hubspot_contacts import (
     unsure,
 )
 from audience_syncs.destinations.hubspot_errors import NOT_THERE, keep_to_limit, raise_refusal
-from audience_syncs.identifiers import Unusable, normalise
+from audience_syncs.identifiers import UnusableIdentifier, normalise
 from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import BatchRefused, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, Batch, FieldValue, Verdict, VerdictKind
@@ -207,6 +207,6 @@ def _as_member(record: str, addresses: Sequence[str]) -> ListMember:
 def _as_sent(address: str) -> str:
     """An address in the form in which it would be sent; HubSpot has some that we would not send."""
     try:
-        return normalise("hubspot.email", address)
-    except Unusable:
+        return normalise("hubspot", "email", address)
+    except UnusableIdentifier:
         return address.strip().lower()

@@ -52,10 +52,12 @@ SPEC = DestinationSpec(
     fields=(
         FieldSpec("EMAIL", "meta.email", identifier=True, multiple=True, description="Email address; hashed."),
         FieldSpec("PHONE", "meta.phone", identifier=True, multiple=True, description="Phone number; hashed."),
-        FieldSpec("MADID", "meta.madid", identifier=True, multiple=True, description="Mobile advertiser id, as it is."),
+        FieldSpec(
+            "MADID", "meta.mobile_id", identifier=True, multiple=True, description="Mobile advertiser id, as it is."
+        ),
         FieldSpec(
             "EXTERN_ID",
-            "meta.extern_id",
+            "meta.external_id",
             identifier=True,
             personal=False,
             description="Your own id of the person, as it is. Meta forgets it after 90 days: map another one as well.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec
+from audience_syncs.identifiers import RULES
 from audience_syncs.model.config import DestinationConfig, MappedField, Mode, Removal, SyncConfig
 from audience_syncs.model.errors import DefinitionError, MissingSecret
 
@@ -224,6 +225,12 @@ def _check_field(field: FieldSpec, mapped: MappedField) -> Iterator[Problem]:
             ("mapping", field.name),
             f"`{field.name}` identifies a person, and a constant would make all members the same one",
             "map a column",
+        )
+    if mapped.hashed is not None and not RULES[field.rule].hashed:
+        yield Problem(
+            ("mapping", field.name, "hashed"),
+            f"`hashed` is for fields that are sent hashed, and `{field.name}` is sent as it is",
+            "remove `hashed`",
         )
     if field.rule.rpartition(".")[2] == "phone":
         return

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from audience_syncs.destinations.contract import DestinationSpec, FieldSpec
-from audience_syncs.identifiers import Unusable, normalise, rule_version
+from audience_syncs.identifiers import RULES, UnusableIdentifier, rule_version
 from audience_syncs.model.config import MappedField, ModeFamily, SyncConfig
 from audience_syncs.model.errors import AudienceError, DefinitionError
 from audience_syncs.model.values import FieldValue, RejectionCount
@@ -65,7 +65,7 @@ def prepared_from(payload: str | None, identifiers: Sequence[str]) -> Prepared:
 @dataclass(slots=True)
 class _Step:
     name: str
-    normalise: Callable[..., str]
+    to_send: Callable[..., str]
     position: int | None
     constant: object
     region: int | None
@@ -101,7 +101,7 @@ class Preparer:
     def _step(self, field: FieldSpec, mapped: MappedField, available: Sequence[str], where: str) -> _Step:
         return _Step(
             name=field.name,
-            normalise=partial(normalise, field.rule),
+            to_send=partial(RULES[field.rule].to_send, hashed=mapped.hashed),
             position=None if mapped.column is None else self._column(mapped.column, field.name, available, where),
             constant=mapped.constant,
             region=None if mapped.region is None else self._column(mapped.region, field.name, available, where),
@@ -152,8 +152,8 @@ class Preparer:
                 reasons.append(f"{step.name} is null")
             return None
         try:
-            return step.normalise(value, region)
-        except Unusable as unusable:
+            return step.to_send(value, region)
+        except UnusableIdentifier as unusable:
             self._dropped[step.name, unusable.reason_code] += 1
             if step.identifier:
                 reasons.append(f"{step.name}: {unusable.reason}")
@@ -177,6 +177,10 @@ class Preparer:
 
 
 def _salt(mapping: Mapping[str, MappedField], rules: str, family: ModeFamily) -> str:
-    plain = {name: mapped.model_dump(mode="json") for name, mapped in mapping.items()}
+    # An option that nobody uses changes no fingerprint: else every member would be looked at again for it.
+    plain = {
+        name: mapped.model_dump(mode="json", exclude={"hashed"} if mapped.hashed is None else None)
+        for name, mapped in mapping.items()
+    }
     where = [] if family is ModeFamily.LIST else [family.value]
     return hashlib.sha256(json.dumps([plain, rules, *where], sort_keys=True).encode()).hexdigest()

@@ -8,20 +8,20 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from audience_syncs.identifiers.text import as_text
-from audience_syncs.identifiers.unusable import Unusable
+from audience_syncs.identifiers.unusable import UnusableIdentifier
 
 if TYPE_CHECKING:
     import phonenumbers
 
 _CLEAN = re.compile(r"\+[1-9][0-9]{9,14}")
-_INVALID = Unusable("INVALID_PHONE", "is not a phone number")
+_INVALID = UnusableIdentifier("INVALID_PHONE", "is not a phone number")
 
 
 def e164(value: object, region: object = None) -> str:
     """``+`` and digits. ``region`` is the ISO 3166 country of a number written without a country code.
 
     A number has to be possible (its length fits the country), not assigned: platforms match what they know, and numbers
-    for examples and fiction must pass. Raises Unusable(INVALID_PHONE), or Unusable(NO_COUNTRY_CODE) when only the
+    for examples and fiction must pass. Raises UnusableIdentifier(INVALID_PHONE), or (NO_COUNTRY_CODE) when only the
     country is missing.
     """
     text = as_text(value)
@@ -31,6 +31,11 @@ def e164(value: object, region: object = None) -> str:
         return _possible(text)
     country = region.strip().upper() if isinstance(region, str) else ""
     return _parsed(text, country if len(country) == 2 and country.isascii() and country.isalpha() else "")
+
+
+def digits(value: object, region: object = None) -> str:
+    """As ``e164``, without the plus sign: the country code and the number, no leading zeros."""
+    return e164(value, region)[1:]
 
 
 def _possible(text: str) -> str:
@@ -73,7 +78,9 @@ def _parsed(text: str, region: str) -> str:
     except phonenumbers.NumberParseException as error:
         only_country = error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
         if only_country and not text.startswith("+") and any(c.isdigit() for c in text):
-            raise Unusable("NO_COUNTRY_CODE", "has no country code, and the member's country is not known") from None
+            raise UnusableIdentifier(
+                "NO_COUNTRY_CODE", "has no country code, and the member's country is not known"
+            ) from None
         raise _INVALID from None
     if not _is_possible(number) or number.extension:
         raise _INVALID

@@ -8,7 +8,7 @@ import uuid
 from datetime import date, datetime
 from decimal import Decimal
 
-from audience_syncs.identifiers.unusable import Unusable
+from audience_syncs.identifiers.unusable import UnusableIdentifier
 
 LONGEST = 2_000
 """Characters; nothing that identifies a person is longer."""
@@ -24,14 +24,14 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 def as_text(value: object) -> str:
     """The value as text without surrounding or invisible characters, in Unicode's composed form (NFC).
 
-    Raises Unusable for null, empty, over-long values and types that are not text or a number.
+    Raises UnusableIdentifier for null, empty, over-long values and types that are not text or a number.
     """
     text = as_written(value, LONGEST)
     if not text.isascii():
         text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
     text = text.strip()
     if not text:
-        raise Unusable("EMPTY", "is empty")
+        raise UnusableIdentifier("EMPTY", "is empty")
     return text
 
 
@@ -44,7 +44,7 @@ def as_written(value: object, longest: int) -> str:
     elif isinstance(value, int):
         # Python refuses to write out numbers of thousands of digits.
         if not -_LARGEST_NUMBER < value < _LARGEST_NUMBER:
-            raise Unusable("TOO_LONG", "is a number of more than 60 digits")
+            raise UnusableIdentifier("TOO_LONG", "is a number of more than 60 digits")
         text = str(value)
     elif isinstance(value, uuid.UUID):
         text = str(value)
@@ -53,13 +53,13 @@ def as_written(value: object, longest: int) -> str:
     elif isinstance(value, (datetime, date)):
         text = value.isoformat()
     elif value is None:
-        raise Unusable("NULL", "is null")
+        raise UnusableIdentifier("NULL", "is null")
     else:
-        raise Unusable("WRONG_TYPE", f"is of the type {type(value).__name__}, not text or a number")
+        raise UnusableIdentifier("WRONG_TYPE", f"is of the type {type(value).__name__}, not text or a number")
     if len(text) > longest:
-        raise Unusable("TOO_LONG", f"is longer than {longest:,} characters")
+        raise UnusableIdentifier("TOO_LONG", f"is longer than {longest:,} characters")
     if not text.isascii() and _HALF_CHARACTER.search(text) is not None:
-        raise Unusable("NOT_TEXT", "holds half a character, which cannot be sent")
+        raise UnusableIdentifier("NOT_TEXT", "holds half a character, which cannot be sent")
     return text
 
 
@@ -67,11 +67,11 @@ def _number(value: float | Decimal) -> str:
     """``12.0`` -> ``12``: a key that passed through a float column is still the key."""
     number = Decimal(str(value))
     if not number.is_finite():
-        raise Unusable("NOT_A_NUMBER", "is not a number")
+        raise UnusableIdentifier("NOT_A_NUMBER", "is not a number")
     if not number:
         return "0"
     if not -60 <= number.adjusted() <= 60:
-        raise Unusable("TOO_LONG", "is a number of more than 60 digits")
+        raise UnusableIdentifier("TOO_LONG", "is a number of more than 60 digits")
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

@@ -110,6 +110,12 @@ class MappedField(Config):
         description="Phones only: ISO 3166 country for numbers without a country code, where `region` gives none.",
     )
 
+    hashed: bool | None = Field(
+        default=None,
+        description="Fields that are sent hashed only: `true`, the column holds SHA-256 hashes, and anything else is left "
+        "out; `false`, it holds plain values, and a hash is left out. Default: a hash is recognised, and sent as it is.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _column_by_name(cls, value: Any) -> Any:
