@@ -21,6 +21,7 @@ from audience_syncs.model.config import AudienceConfig, SyncConfig
 from audience_syncs.model.values import RunStatus, SyncRun
 from audience_syncs.project import Project
 from audience_syncs.simulators import SimulatorServer
+from audience_syncs.warehouse import open_warehouse_at
 from audience_syncs_tests.test_project import AUDIENCE, destination_yaml, sound
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
@@ -272,3 +273,30 @@ def test_the_check_of_an_audience_is_as_bad_as_its_worst_sync(
         (row,) = look().metadata["syncs"].value.records
         assert row.data["status"] == "active"
         assert "ann@example" not in str(look())
+
+
+def test_a_run_whose_process_is_gone_is_ended_and_one_that_lives_is_not(
+    definitions: dg.Definitions, fresh_postgres_url: str
+) -> None:
+    job = definitions.resolve_job_def("sync__carts__meta_ads")
+    with dg.instance_for_test() as instance, open_warehouse_at(fresh_postgres_url) as warehouse:
+        assert job.execute_in_process(instance=instance).success
+        dead = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED).run_id
+        with warehouse.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO audience_syncs.sync_runs (sync, run_id, status, started_at) "
+                f"VALUES ('carts/meta_ads', '{dead}', 'running', now() - interval '5 minutes')"
+            )
+        lock = warehouse.lock_of("carts/meta_ads")
+        with warehouse.connect() as run:
+            assert warehouse.dialect.try_lock(run, lock)
+            cursor = tick(definitions, instance, None).cursor
+            assert instance.get_run_by_id(dead).status is dg.DagsterRunStatus.STARTED, "it holds the lock: it lives"
+        tick(definitions, instance, cursor)
+        assert instance.get_run_by_id(dead).status is dg.DagsterRunStatus.FAILURE
+        assert job.execute_in_process(instance=instance).success
+        with warehouse.engine.connect() as connection:
+            found = (
+                connection.execute(sa.text("SELECT status FROM audience_syncs.sync_runs ORDER BY id")).scalars().all()
+            )
+        assert found == ["succeeded", "interrupted", "succeeded"]

@@ -65,6 +65,7 @@ def demo(
             if json:
                 print_json([check.to_json() for check in checks])
             raise typer.Exit(0 if checks and all(check.equal for check in checks) else 1)
+        _end_runs_of_before()
         ui = _start_dagster(running, port)
         say("")
         say(f"  Dagster's UI     {ui}")
@@ -189,6 +190,16 @@ def _materialise_everything() -> None:
             graph = job.asset_layer.asset_graph
             whole = [key for key in graph.executable_asset_keys if graph.get(key).partitions_def is None]
             job.execute_in_process(instance=instance, asset_selection=whole, raise_on_error=False)
+
+
+def _end_runs_of_before() -> None:
+    """Runs that were killed together with the demo."""
+    from dagster import DagsterInstance
+
+    from audience_syncs.components.orphans import end_orphaned_runs
+
+    with DagsterInstance.get() as instance:
+        end_orphaned_runs(instance, "audience_syncs")
 
 
 @contextmanager

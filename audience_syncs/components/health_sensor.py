@@ -125,6 +125,7 @@ class _Watch:
         self._rates: dict[str, list[float]] = {}
 
     def tick(self) -> dg.SensorResult:
+        from audience_syncs.components.orphans import end_dead_runs
         from audience_syncs.health.status import sync_statuses
         from audience_syncs.health.switches import switches
         from audience_syncs.model.errors import AudienceSyncsError
@@ -144,7 +145,10 @@ class _Watch:
                         continue
                     state.prepare()
                     readings += self._refresh(source.name, warehouse)
-                    runs |= state.last_runs(self._project.sync_ids(source.name))
+                    found = state.last_runs(self._project.sync_ids(source.name))
+                    for ended in end_dead_runs(self._context.instance, warehouse, found.values(), now=self._now):
+                        self._context.log.warning(f"run {ended} was dead, and is marked as failed")
+                    runs |= found
                     warehouses[source.name] = warehouse
                 except AudienceSyncsError as error:
                     # One source that is down must not hide the others.

@@ -28,7 +28,7 @@ def locked(
     It is held by the connection that also writes everything else: who loses it can book nothing any more. Another run is
     waited for as long as ``patience_s`` says; ``waits`` is told when that begins.
     """
-    lock = f"{warehouse.schema} sync {name}"
+    lock = warehouse.lock_of(name)
     until = time.monotonic() + patience_s
     told = False
     while not warehouse.dialect.try_lock(connection, lock):

@@ -40,6 +40,10 @@ class Warehouse:
         with connection:
             yield connection
 
+    def lock_of(self, sync: str) -> str:
+        """The name of the lock that a run of the sync holds, for as long as its process lives."""
+        return f"{self.schema} sync {sync}"
+
     def close(self) -> None:
         self.engine.dispose()
 

@@ -104,6 +104,10 @@ class Dialect(Protocol):
 
     def unlock(self, connection: sa.Connection, name: str) -> None: ...
 
+    def is_locked(self, connection: sa.Connection, name: str) -> bool:
+        """Whether any session holds this lock."""
+        ...
+
     def lock_for_transaction(self, connection: sa.Connection, name: str) -> None:
         """Waits for a lock that ends with the transaction."""
         ...
@@ -224,6 +228,15 @@ class PostgreSQL:
 
     def unlock(self, connection: sa.Connection, name: str) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_unlock(_lock_key(name))))
+
+    def is_locked(self, connection: sa.Connection, name: str) -> bool:
+        # A lock's number is shown in two halves.
+        query = sa.text(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+            "AND (classid::bigint << 32 | objid::bigint) = :key)"
+        )
+        return bool(connection.scalar(query, {"key": _lock_key(name)}))
 
     def lock_for_transaction(self, connection: sa.Connection, name: str) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_lock_key(name))))
