@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -97,6 +98,11 @@ def test_a_run_by_hand_without_the_platform_says_so_and_the_next_one_delivers(de
 def test_the_demo_with_its_ui_continues_where_it_was_and_ctrl_c_ends_all_of_it(demo: LocalDemo) -> None:
     demo.start("--port", "0")
     assert requests.get(f"{demo.ui}/server_info", timeout=10).status_code == 200
+    listening = [
+        c.laddr.ip for p in demo.processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 2, "the UI and the simulated platforms"
+    assert set(listening) == {"127.0.0.1"}, "nothing of the demo can be reached from another machine"
     second = demo.run("demo", "--once", code=1)
     assert "already running" in second.stderr
     demo.stop(signal.SIGINT)

@@ -13,7 +13,12 @@ from audience_syncs.warehouse.state import State
 from audience_syncs.warehouse.tables import STATE_VERSION
 from audience_syncs_tests.sync_bench import Bench, email_hash
 
-BACK_TO_VERSION_1 = """
+BACK_TO_VERSION_2 = """
+DROP TABLE audience_syncs.alerts, audience_syncs.alert_messages, audience_syncs.paces;
+UPDATE audience_syncs.state_version SET version = 2
+"""
+BACK_TO_VERSION_1 = f"""
+{BACK_TO_VERSION_2};
 DROP TABLE audience_syncs.approvals, audience_syncs.forgotten, audience_syncs.forgetting;
 ALTER TABLE audience_syncs.plan DROP COLUMN before;
 ALTER TABLE audience_syncs.snapshots DROP COLUMN source_as_of, DROP COLUMN partition_key;
@@ -30,13 +35,16 @@ def shape(bench: Bench) -> list[tuple[object, ...]]:
     ) + bench.rows("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'audience_syncs' ORDER BY 1")
 
 
-def test_tables_of_version_1_become_those_of_today_with_all_that_is_in_them(bench: Bench) -> None:
+@pytest.mark.parametrize("back", [BACK_TO_VERSION_1, BACK_TO_VERSION_2], ids=["1", "2"])
+def test_tables_of_an_older_version_become_those_of_today_with_all_that_is_in_them(bench: Bench, back: str) -> None:
     bench.people(("1", "a@example.com"), ("2", "b@example.com"))
     bench.run()
     wanted, ledger = shape(bench), bench.ledger()
-    bench.execute(BACK_TO_VERSION_1)
+    bench.execute(back)
+    assert shape(bench) != wanted
     State(bench.warehouse).prepare()
     assert shape(bench) == wanted
+    assert bench.rows("SELECT version FROM audience_syncs.state_version") == [(STATE_VERSION,)]
     assert bench.ledger() == ledger
     bench.people(("2", "b@example.com"), ("3", "c@example.com"))
     mark = len(bench.list.calls)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.cli import alerts, corrections, demo, switch, syncs
+from audience_syncs.cli import alerts, corrections, demo, metrics, orphans, switch, syncs
 from audience_syncs.model.errors import AudienceSyncsError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.command("resync")(corrections.resync)
 app.command("undo")(corrections.undo)
 app.command("forget")(corrections.forget)
 app.command("audit")(corrections.audit)
+app.command("metrics")(metrics.metrics)
+app.command("end-orphaned-runs")(orphans.end_orphaned_runs)
 app.command("pause")(switch.pause)
 app.command("resume")(switch.resume)
 app.command("mute")(alerts.mute)

@@ -146,27 +146,28 @@ def syncs_table(statuses: Sequence[SyncStatus]) -> Metadata:
     Of more syncs than fit, those with problems come first: a page shows many such tables, one for each change, and
     Dagster keeps them all.
     """
-    names = ["status", "sync", "destination", "last run", "frequency", "in audience", "accepted", "matched users"]
-    names += ["last updated", "note"]
+    # The first of them are all that a narrow page shows: is the audience at the platform?
+    names = ["status", "sync", "accepted", "matched users", "last updated", "last run", "frequency", "in audience"]
+    names += ["destination", "note"]
     ordered = statuses if len(statuses) <= MOST_ROWS else sorted(statuses, key=_rank)
     shown, left = ordered[:MOST_ROWS], ordered[MOST_ROWS:]
     rows = [
         [
             status.status.value,
             status.sync,
-            status.destination,
-            _moment(status.last_run),
-            status.frequency,
-            _count(status.in_audience),
             _count(status.accepted),
             status.matched or "not known yet",
             _moment(status.last_updated),
+            _moment(status.last_run),
+            status.frequency,
+            _count(status.in_audience),
+            status.destination,
             status.note,
         ]
         for status in shown
     ]
-    metadata: Metadata = {"syncs": _table(names, rows)}
-    metadata["syncs_in_words"] = dg.MetadataValue.text(counted(statuses))
+    metadata: Metadata = {"syncs_in_words": dg.MetadataValue.text(counted(statuses))}
+    metadata["syncs"] = _table(names, rows)
     if left:
         metadata["not_in_the_table"] = dg.MetadataValue.text(f"{counted(left)}: see `audience-syncs status`")
     for status in shown[:MOST_LINKS]:

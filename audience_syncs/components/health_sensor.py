@@ -253,7 +253,7 @@ class _Watch:
             check = syncs_check(audience_key(name), rows)
             if self._is_news(name, check.metadata):
                 events.append(evaluation_of(check))
-        overview = {**syncs_table(statuses), **alerts}
+        overview = {**alerts, **syncs_table(statuses)}
         if self._is_news("", overview):
             events.append(dg.AssetObservation(OVERVIEW, metadata=overview))
         return events

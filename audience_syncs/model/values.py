@@ -287,6 +287,9 @@ class SyncRun:
     matched_as_of: datetime | None = None
     last_good_at: datetime | None = None
     """When a run of this sync last ended that changed or confirmed the list."""
+    retryable: int = 0
+    unknown: int = 0
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,9 @@ class State:
                 return
             try:
                 warehouse.dialect.lock_for_transaction(connection, f"{self._tables.schema} prepare")
-                connection.execute(sa.schema.CreateSchema(self._tables.schema, if_not_exists=True))
+                if not sa.inspect(connection).has_schema(self._tables.schema):
+                    # Only then: IF NOT EXISTS asks for the right to make schemas even where there is nothing to make.
+                    connection.execute(sa.schema.CreateSchema(self._tables.schema, if_not_exists=True))
                 found = self._version(connection)  # again: another process may have been here while we waited
                 self._tables.metadata.create_all(connection)
                 if found is None:
@@ -83,6 +85,15 @@ class State:
         latest = newest_of(syncs, lambda sync: sa.select(sa.func.max(runs.c.id)).where(runs.c.sync == sync))
         return {run.sync: run for run in self._runs(sa.select(runs).where(runs.c.id.in_(sa.select(latest.c.newest))))}
 
+    def last_good_runs(self, syncs: Collection[str]) -> dict[str, SyncRun]:
+        """The latest run of each of these syncs that changed or confirmed its list, by sync.
+
+        The row of a run under way, or of one that failed early, has no figures yet.
+        """
+        runs = self._tables.sync_runs
+        latest = newest_of(syncs, lambda sync: _newest_good(runs, runs.c.id, sync))
+        return {run.sync: run for run in self._runs(sa.select(runs).where(runs.c.id.in_(sa.select(latest.c.newest))))}
+
     def runs(self, sync: str, limit: int = 20) -> list[SyncRun]:
         """The latest runs of a sync, newest first."""
         runs = self._tables.sync_runs
@@ -103,15 +114,7 @@ class State:
 
     def _last_good(self, connection: sa.Connection, syncs: Collection[str]) -> dict[str, datetime]:
         runs = self._tables.sync_runs
-        good = newest_of(
-            syncs,
-            lambda sync: (
-                sa.select(runs.c.finished_at)
-                .where(runs.c.sync == sync, runs.c.status.in_([RunStatus.SUCCEEDED, RunStatus.WARNING]))
-                .order_by(runs.c.id.desc())
-                .limit(1)
-            ),
-        )
+        good = newest_of(syncs, lambda sync: _newest_good(runs, runs.c.finished_at, sync))
         return {row[0]: row[1] for row in connection.execute(sa.select(good).where(good.c.newest.is_not(None)))}
 
     def _latest_matched(self, connection: sa.Connection, syncs: Collection[str]) -> dict[str, MatchedUsers]:
@@ -124,6 +127,11 @@ class State:
             row["sync"]: MatchedUsers(row["lower"], row["upper"], row["as_of"], row["exact"], row["note"])
             for row in connection.execute(query).mappings()
         }
+
+
+def _newest_good(runs: sa.Table, value: sa.ColumnElement[Any], sync: sa.ColumnElement[str]) -> sa.Select[Any]:
+    good = runs.c.status.in_([RunStatus.SUCCEEDED, RunStatus.WARNING])
+    return sa.select(value).where(runs.c.sync == sync, good).order_by(runs.c.id.desc()).limit(1)
 
 
 def newest_of(syncs: Collection[str], newest: Callable[[sa.ColumnElement[str]], sa.Select[Any]]) -> sa.Subquery:
@@ -203,6 +211,9 @@ def sync_run_from_row(row: sa.RowMapping, matched: MatchedUsers | None, last_goo
         list_url=row["list_url"],
         plan_digest=row["plan_digest"],
         error=row["error"],
+        retryable=row["retryable"],
+        unknown=row["unknown"],
+        requests=row["requests"],
     )
 
 
