@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from audience_syncs.identifiers.rule import Rule
+from audience_syncs.identifiers.rule import LONGEST_CLEAN, Rule
 from audience_syncs.identifiers.rules import rule_of
 from audience_syncs.identifiers.unusable import UnusableIdentifier
 
@@ -38,16 +38,18 @@ def hash_identifiers(
 
 def _mostly_clean(rule: Rule, values: Iterable[object], country: str | None) -> Hashed:
     assert rule.clean is not None
-    is_clean, sha256 = rule.clean.fullmatch, hashlib.sha256
+    is_clean, sha256, long_way = rule.clean.fullmatch, hashlib.sha256, replace(rule, clean=None).to_send
     results: list[str | None] = []
     reasons: dict[int, UnusableIdentifier] = {}
     add = results.append
     for value in values:
-        if type(value) is str and is_clean(value):
-            add(sha256(value.encode()).hexdigest())
-            continue
+        if type(value) is str and len(value) < LONGEST_CLEAN:
+            text = value.strip().lower()
+            if is_clean(text):
+                add(sha256(text.encode()).hexdigest())
+                continue
         try:
-            add(rule.to_send(value, country))
+            add(long_way(value, country))
         except UnusableIdentifier as unusable:
             reasons[len(results)] = unusable
             add(None)

@@ -13,7 +13,7 @@ from audience_syncs.identifiers.unusable import UnusableIdentifier
 HASH = re.compile(r"[0-9a-fA-F]{64}")
 """SHA-256 as text."""
 
-_LONGEST_CLEAN = 300
+LONGEST_CLEAN = 300
 """Characters with the white space around it. Far below the length at which ``apply`` refuses anything."""
 
 
@@ -73,14 +73,14 @@ class Rule:
         """What goes on the wire: hashed where the platform hashes the field, never twice. ``hashed``: as above."""
         if not self.hashed:
             return self._plain(value, country)
-        if hashed is not True and self.clean is not None and type(value) is str and len(value) < _LONGEST_CLEAN:
+        if hashed is not True and self.clean is not None and type(value) is str and len(value) < LONGEST_CLEAN:
             text = value.strip().lower()
             if self.clean.fullmatch(text) is not None:
                 return hashlib.sha256(text.encode()).hexdigest()
         return self._hash(value, hashed) or hashlib.sha256(self.apply(value, country).encode()).hexdigest()
 
     def _plain(self, value: object, country: object) -> str:
-        if self.clean is not None and type(value) is str and len(value) < _LONGEST_CLEAN:
+        if self.clean is not None and type(value) is str and len(value) < LONGEST_CLEAN:
             text = value.strip().lower()
             if self.clean.fullmatch(text) is not None:
                 return text
