@@ -61,3 +61,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--first-history", type=int, default=0, help="the first random history's seed")
     parser.addoption("--kills", type=int, default=0, help="how many processes the kill test kills; 0: the default")
     parser.addoption("--kill-members", type=int, default=0, help="members of the kill test's audience; 0: the default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -468,5 +468,6 @@ def what_a_person_sees(week: Week, folder: Path, blocked: str, backfill: str) ->
     assert "2 active, 2 warning" in overview, overview[-3000:]
     for sync in LISTS:
         assert sync in overview
-    shown = text_of(look_at(f"{week.demo.ui}/runs/b/{backfill}", folder, "backfill.png", until="recent_buyers"))
-    assert "Completed" in shown
+    shown = text_of(look_at(f"{week.demo.ui}/runs/b/{backfill}", folder, "backfill.png", until="100% completed"))
+    assert "100% completed" in shown
+    assert "Succeeded" in shown
