@@ -269,7 +269,13 @@ CHART = takes(
         imagePullPolicy=TEXT, resources=ANY, runK8sConfig=takes(podSpecConfig=ANY, jobSpecConfig=ANY)))),
     dagsterDaemon=takes(
         enabled=FLAG, image=IMAGE, **POD,
-        runCoordinator=takes(enabled=FLAG, type=TEXT, config=takes(queuedRunCoordinator=takes(dequeueIntervalSeconds=NUMBER, dequeueUseThreads=FLAG, dequeueNumWorkers=NUMBER))),
+        runCoordinator=takes(
+            enabled=FLAG,
+            type=TEXT,
+            config=takes(
+                queuedRunCoordinator=takes(dequeueIntervalSeconds=NUMBER, dequeueUseThreads=FLAG, dequeueNumWorkers=NUMBER)
+            ),
+        ),
         runMonitoring=takes(enabled=FLAG, startTimeoutSeconds=NUMBER, cancelTimeoutSeconds=NUMBER, pollIntervalSeconds=NUMBER,
                             freeSlotsAfterRunEndSeconds=NUMBER),
         runRetries=takes(enabled=FLAG, maxRetries=NUMBER, retryOnAssetOrOpFailure=FLAG)),
