@@ -55,7 +55,13 @@ def _hubspot() -> Platform:
     return Platform(hubspot.SPEC, hubspot.HubSpot)
 
 
-PLATFORMS: Mapping[str, Callable[[], Platform]] = {"meta": _meta, "hubspot": _hubspot}
+def _sql_table() -> Platform:
+    from audience_syncs.destinations import sql_table
+
+    return Platform(sql_table.SPEC, sql_table.SqlTable)
+
+
+PLATFORMS: Mapping[str, Callable[[], Platform]] = {"meta": _meta, "hubspot": _hubspot, "sql_table": _sql_table}
 """The platforms by the name users write, each with what loads it."""
 
 
