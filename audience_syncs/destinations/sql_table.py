@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest
@@ -157,7 +158,7 @@ class SqlTable:
                 .order_by(target.c[KEY])
                 .limit(_PAGE)
             )
-            keys = self._transaction(lambda connection, page=page: list(connection.execute(page).scalars()), list_id)
+            keys = self._transaction(partial(_keys, page), list_id)
             if not keys:
                 return
             yield [ListMember({KEY: key}) for key in keys]
@@ -185,7 +186,7 @@ class SqlTable:
                     code="COLUMN_OF_SOMEBODY_ELSE",
                     remedy="map to another name in the sync's `mapping`: its column is then made",
                 )
-            _run(connection, f"ALTER TABLE {self._path(table)} ADD COLUMN {_quoted(name)} text COLLATE \"C\"")
+            _run(connection, f'ALTER TABLE {self._path(table)} ADD COLUMN {_quoted(name)} text COLLATE "C"')
             _run(connection, f"COMMENT ON COLUMN {self._path(table)}.{_quoted(name)} IS '{OURS}'")
             there[name] = OURS
         return frozenset(name for name, comment in there.items() if comment == OURS) - {KEY, OWNER, WRITTEN}
@@ -247,7 +248,9 @@ def _engine(account: Account) -> sa.Engine:
         # The error of SQLAlchemy shows the URL, with its password.
         raise DefinitionError("the secret `url` is no database URL", where=where, remedy=remedy) from None
     if url.get_backend_name() not in ("postgresql", "postgres"):
-        raise DefinitionError(f"{url.get_backend_name()!r} is not supported: only PostgreSQL is", where=where, remedy=remedy)
+        raise DefinitionError(
+            f"{url.get_backend_name()!r} is not supported: only PostgreSQL is", where=where, remedy=remedy
+        )
     try:
         timeout_s = float(account.settings.get("timeout_s") or 60)
     except (TypeError, ValueError):
@@ -285,6 +288,10 @@ def _create(connection: sa.Connection, path: str) -> None:
 def _run(connection: sa.Connection, statement: str) -> None:
     """A statement without parameters, in which a percent sign is one."""
     connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+
+def _keys(page: sa.Select[Any], connection: sa.Connection) -> list[str]:
+    return list(connection.execute(page).scalars())
 
 
 def _quoted(name: str) -> str:
@@ -341,4 +348,6 @@ def _raise(error: sa.exc.DBAPIError, table: str, *, committing: bool) -> NoRetur
 
 def _is_refused(words: str) -> bool:
     """What a server says that lets nobody in, which has no SQLSTATE at the driver."""
-    return any(said in words for said in ("authentication failed", "pg_hba.conf", "does not exist", "no password supplied"))
+    return any(
+        said in words for said in ("authentication failed", "pg_hba.conf", "does not exist", "no password supplied")
+    )
