@@ -61,7 +61,18 @@ def _sql_table() -> Platform:
     return Platform(sql_table.SPEC, sql_table.SqlTable)
 
 
-PLATFORMS: Mapping[str, Callable[[], Platform]] = {"meta": _meta, "hubspot": _hubspot, "sql_table": _sql_table}
+def _webhook() -> Platform:
+    from audience_syncs.destinations import webhook
+
+    return Platform(webhook.SPEC, webhook.Webhook)
+
+
+PLATFORMS: Mapping[str, Callable[[], Platform]] = {
+    "meta": _meta,
+    "hubspot": _hubspot,
+    "sql_table": _sql_table,
+    "webhook": _webhook,
+}
 """The platforms by the name users write, each with what loads it."""
 
 
