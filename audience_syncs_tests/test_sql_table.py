@@ -104,6 +104,9 @@ def test_what_is_in_the_way_is_said(table: SqlTable) -> None:
     with pytest.raises(BatchRefused) as refused:
         table.add("vips", Batch([member("secret-of-anna")]))
     assert "anna" not in str(refused.value)
+    with pytest.raises(BatchRefused, match="NUL") as refused:
+        table.add("vips", Batch([member("a"), member("b\0")]))
+    assert refused.value.position == 1
     execute(table, "DROP TABLE vips")
     for call in (
         lambda: table.add("vips", Batch([member("a")])),

@@ -115,6 +115,9 @@ class SqlTable:
         import sqlalchemy as sa
         from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+        for position, member in enumerate(batch.members):
+            if any("\0" in (_text(value) or "") for value in member.fields.values()):
+                raise BatchRefused("PostgreSQL stores no NUL in text", reason_code="NUL_IN_TEXT", position=position)
         columns = self._with_columns(list_id, {name for member in batch.members for name in member.fields} - {KEY})
         # Members who share a key are one row; sorted, so that two batches lock their rows in the same order.
         rows = {_key(member.fields): member.fields for member in batch.members}
