@@ -49,7 +49,24 @@ def hubspot(**changes: Any) -> DestinationConfig:
     )
 
 
-OPENED = {"meta": meta, "hubspot": hubspot}
+def sql_table() -> DestinationConfig:
+    return DestinationConfig.model_validate(
+        {"name": "tables", "platform": "sql_table", "credentials": {"url": {"env": "TABLES_URL"}}}
+    )
+
+
+def webhook() -> DestinationConfig:
+    return DestinationConfig.model_validate(
+        {
+            "name": "hook",
+            "platform": "webhook",
+            "credentials": {"secret": {"env": "HOOK_SECRET"}},
+            "settings": {"url": "https://host/hook"},
+        }
+    )
+
+
+OPENED = {"meta": meta, "hubspot": hubspot, "sql_table": sql_table, "webhook": webhook}
 
 
 def sync(**changes: Any) -> SyncConfig:
@@ -77,9 +94,17 @@ def test_every_platform_declares_rules_that_exist_and_can_do_something(platform:
     assert spec.concurrency > 0
 
 
+ENVIRON = {
+    "META_TOKEN": "x",
+    "HUBSPOT_TOKEN": "x",
+    "TABLES_URL": "postgresql://h/x",
+    "HOOK_SECRET": "whsec_" + "c2VjcmV0" * 5,
+}
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_platform_can_do_exactly_what_it_declares(platform: str) -> None:
-    opened = open_destination(OPENED[platform](), {"META_TOKEN": "x", "HUBSPOT_TOKEN": "x"})
+    opened = open_destination(OPENED[platform](), ENVIRON)
     spec = opened.spec
     assert spec is spec_of(platform)
     # Nobody offers one of the three without the others: `write` is told the mode.

@@ -170,8 +170,10 @@ class HttpClient:
         json: Any = None,
         idempotent: bool = True,
         reads: bool = False,
+        sign: Callable[[bytes], Mapping[str, str]] | None = None,
     ) -> Answer:
-        """The final answer, good or bad. ``operation`` names the call in errors and logs; ``reads``: it changes nothing.
+        """The final answer, good or bad. ``operation`` names the call in errors and logs; ``reads``: it changes nothing;
+        ``sign`` makes each attempt's own headers from the body as it is sent.
 
         Raises NotApplied or NoAnswer when no final answer could be had; a call that is not ``idempotent`` is not repeated
         once it may have been applied.
@@ -188,7 +190,7 @@ class HttpClient:
                 raise attempts.failure("the platform asked to be left alone for longer than is waited for")
             attempts.begin()
             try:
-                answer = self._once(method, path, params, body)
+                answer = self._once(method, path, params, body, {} if sign is None else sign(body or b""))
             except _Failed as failed:
                 retry, what = Retry(None, failed.maybe_applied), failed.what
             else:
@@ -206,12 +208,19 @@ class HttpClient:
             log.info("%s %s: %s; again in %.1f s", method, operation, what, pause)
             rest(pause)
 
-    def _once(self, method: str, path: str, params: Mapping[str, str | int] | None, body: bytes | None) -> Answer:
+    def _once(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int] | None,
+        body: bytes | None,
+        signed: Mapping[str, str],
+    ) -> Answer:
         import requests
 
         with self._counting:
             self._sent += 1
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {**signed, "Content-Type": "application/json"} if body is not None else dict(signed)
         try:
             response = self._session().request(
                 method,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec, TellsMatchedUsers
 from audience_syncs.identifiers import RULES
 from audience_syncs.model.config import DestinationConfig, MappedField, Mode, Removal, SyncConfig
 from audience_syncs.model.errors import DefinitionError, MissingSecret
@@ -55,13 +55,36 @@ def _hubspot() -> Platform:
     return Platform(hubspot.SPEC, hubspot.HubSpot)
 
 
-PLATFORMS: Mapping[str, Callable[[], Platform]] = {"meta": _meta, "hubspot": _hubspot}
+def _sql_table() -> Platform:
+    from audience_syncs.destinations import sql_table
+
+    return Platform(sql_table.SPEC, sql_table.SqlTable)
+
+
+def _webhook() -> Platform:
+    from audience_syncs.destinations import webhook
+
+    return Platform(webhook.SPEC, webhook.Webhook)
+
+
+PLATFORMS: Mapping[str, Callable[[], Platform]] = {
+    "meta": _meta,
+    "hubspot": _hubspot,
+    "sql_table": _sql_table,
+    "webhook": _webhook,
+}
 """The platforms by the name users write, each with what loads it."""
 
 
 def spec_of(platform: str) -> DestinationSpec:
     """The declaration of a platform. Raises DefinitionError naming the known ones and the nearest."""
     return _load(platform).spec
+
+
+def tells_matched_users(platform: str) -> bool:
+    """Whether the platform tells how many people of a list it recognises."""
+    opens = _load(platform).open
+    return isinstance(opens, type) and issubclass(opens, TellsMatchedUsers)
 
 
 def open_destination(config: DestinationConfig, environ: Mapping[str, str]) -> Destination:
