@@ -1,4 +1,6 @@
-"""A signed webhook: every batch is one POST, signed as Standard Webhooks describes (standardwebhooks.com, read 2026-11).
+"""A signed webhook: every batch is one POST, signed as Standard Webhooks describes (standardwebhooks.com).
+
+Headers and signature: as its own library verifies them (tested). The length of a secret: from memory, not looked up again.
 
 The signed content is ``{id}.{timestamp}.{body}``, HMAC-SHA256 with the base64-decoded secret. A batch keeps its id through
 all attempts, so that a receiver can tell a repetition; each attempt is signed with its own time, as receivers refuse
@@ -27,7 +29,7 @@ from audience_syncs.model.values import ACCEPTED, Batch, RemoteList, Verdict
 
 ADDED, REMOVED = "audience.members.added", "audience.members.removed"
 _SECRET_BYTES = range(24, 65)
-"""How long a secret is, by the specification."""
+"""How long a secret is, by the specification as it is remembered: see above."""
 _LIMITS: Mapping[str, tuple[float, float, float]] = {
     "requests_per_s": (10, 0.1, 1_000),
     "timeout_s": (30, 0.1, 600),
