@@ -348,7 +348,7 @@ def test_a_message_that_cannot_be_sent_waits_is_visible_is_tried_again_and_keeps
     shown = CliRunner().invoke(app, ["alerts"]).output
     assert chat.take() == []
     assert "Not sent to crm_team: CRITICAL: Verlassene Körbe" in shown
-    assert "All syncs are well." in shown
+    assert "No alerts, as of the last look" in shown
     assert len(send_messages(found, warehouse, clock=lambda: at + 2 * MINUTE)) == 1
     assert send_messages(found, warehouse, clock=lambda: at + 10 * MINUTE) == []
     assert [message.title.partition(":")[0] for message in chat.take()] == ["CRITICAL", "OK"]

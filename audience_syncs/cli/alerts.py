@@ -55,7 +55,9 @@ def show(context: typer.Context, json: Json = False) -> None:
         print_json({"alerts": rows, "messages_not_sent": waiting})
         return
     if not shown:
-        typer.echo("All syncs are well.")
+        typer.echo(
+            "No alerts, as of the last look of the sensor sync_health. `audience-syncs status` shows the syncs as they are now."
+        )
     else:
         print_table(
             "Alerts",
