@@ -149,6 +149,20 @@ KEPT: list[History] = [
         ),
         (Change("leave", 0),),
     ),
+    # Who takes over an email in a run that is cut off, and leaves: the ledger has both emails, and one contact's id.
+    History(
+        "hubspot",
+        1,
+        1,
+        (
+            ((Change("enter", 0, 0), Change("enter", 1, 1)), Run()),
+            (
+                (Change("share", 0, 1), Change("email", 1, 2)),
+                Run(((("count", 2), ("kind", "rate_limit"), ("operation", "lists.get")),)),
+            ),
+        ),
+        (Change("leave", 0),),
+    ),
 ]
 
 

@@ -30,6 +30,7 @@ from audience_syncs.destinations.hubspot_contacts import (
     Found,
     Writes,
     addresses_of,
+    by_address,
     entries,
     unsure,
 )
@@ -157,22 +158,28 @@ class HubSpot:
         ]
 
     def remove(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
-        unknown = [member for member in batch.members if not member.remote_id]
-        found = Found(self._http, [email for member in unknown for email in addresses_of(member)], By.EMAIL)
+        """By the record that is known, and by every address where it may not stand for all of them."""
+        looked_up = [place for place, member in enumerate(batch.members) if by_address(member)]
+        found = Found(
+            self._http, [email for place in looked_up for email in addresses_of(batch.members[place])], By.EMAIL
+        )
         known = {member.remote_id for member in batch.members if member.remote_id}
-        missing = self._leave(list_id, known | set(found.records.values()))
-        verdicts = [
-            NOT_LOOKED_UP if not member.remote_id and found.unanswered.intersection(addresses_of(member)) else ACCEPTED
-            for member in batch.members
-        ]
-        for place, member in enumerate(batch.members):
-            # HubSpot had just told of this record, and calls it missing now.
-            if not member.remote_id and missing & {found.records.get(email, "") for email in addresses_of(member)}:
-                verdicts[place] = NOT_REMOVED
+        out = known | set(found.records.values())
+        missing = self._leave(list_id, out)
+        verdicts = [ACCEPTED] * len(batch)
+        for place in looked_up:
+            addresses = addresses_of(batch.members[place])
+            if found.unanswered.intersection(addresses):
+                verdicts[place] = NOT_LOOKED_UP
+            elif missing & {found.records.get(email, "") for email in addresses}:
+                verdicts[place] = NOT_REMOVED  # HubSpot had just told of this record, and calls it missing now
         # A contact that was merged into another is missing, and its place in the list has gone over to that one.
-        merged = [place for place, member in enumerate(batch.members) if member.remote_id in missing]
-        left = known | set(found.records.values())
-        for place, verdict in zip(merged, self._remove_merged(list_id, batch, merged, left), strict=True):
+        merged = [
+            place
+            for place, member in enumerate(batch.members)
+            if member.remote_id in missing and verdicts[place] is ACCEPTED
+        ]
+        for place, verdict in zip(merged, self._remove_merged(list_id, batch, merged, out), strict=True):
             verdicts[place] = verdict
         return verdicts
 

@@ -50,6 +50,14 @@ def addresses_of(member: Outgoing) -> list[str]:
     return [text for text in ([value] if isinstance(value, str) else value) if text]
 
 
+def by_address(member: Outgoing) -> bool:
+    """Whether the contacts of a member who leaves are found by address, and not by the known record alone.
+
+    Several addresses are in the ledger where it is in doubt which of them HubSpot has: each may be a contact of its own.
+    """
+    return not member.remote_id or len(addresses_of(member)) > 1
+
+
 class Contacts:
     """The members of a batch as contacts: those who share an email are one contact, with the last one's properties."""
 

@@ -33,6 +33,7 @@ from audience_syncs.destinations.hubspot_contacts import (
     Found,
     Writes,
     addresses_of,
+    by_address,
     unsure,
 )
 from audience_syncs.destinations.hubspot_errors import NOT_THERE, keep_to_limit, raise_refusal
@@ -118,18 +119,20 @@ def _insert(http: HttpClient, properties: Mapping[str, Mapping[str, str]]) -> di
 def contacts_of(http: HttpClient, batch: Batch) -> list[frozenset[str] | None]:
     """The contacts of each member, as they are now; None where HubSpot gave no answer about one.
 
-    Whose record is known is found by that alone: when it is gone, another contact of the same address is somebody else's.
+    Whose record is known, and who has one address, is found by the record alone: when it is gone, another contact of the
+    same address is somebody else's.
     """
     by_record = Found(http, [member.remote_id for member in batch.members if member.remote_id], By.RECORD)
-    nameless = [member for member in batch.members if not member.remote_id]
-    by_email = Found(http, [email for member in nameless for email in addresses_of(member)], By.EMAIL)
+    looked_up = [member for member in batch.members if by_address(member)]
+    by_email = Found(http, [email for member in looked_up for email in addresses_of(member)], By.EMAIL)
     found: list[frozenset[str] | None] = []
     for member in batch.members:
-        looked_up, keys = (by_record, [member.remote_id]) if member.remote_id else (by_email, addresses_of(member))
-        unanswered = looked_up.unanswered.intersection(keys)
-        found.append(
-            None if unanswered else frozenset(looked_up.records[key] for key in keys if key in looked_up.records)
-        )
+        asked = [(by_record, member.remote_id)] if member.remote_id else []
+        if by_address(member):
+            asked += [(by_email, email) for email in addresses_of(member)]
+        unanswered = any(key in place.unanswered for place, key in asked)
+        records = frozenset(place.records[key] for place, key in asked if key in place.records)
+        found.append(None if unanswered else records)
     return found
 
 
