@@ -7,24 +7,20 @@ client's patience is shortened, and batches are made small enough that a handful
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2
-import requests
 import sqlalchemy as sa
 
 from audience_syncs import identifiers
 from audience_syncs.audiences import evaluate_audience
-from audience_syncs.destinations.contract import Account, Destination
-from audience_syncs.destinations.hubspot import HubSpot
-from audience_syncs.destinations.meta import Meta
+from audience_syncs.destinations.contract import Destination
 from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.engine import run_sync
 from audience_syncs.identifiers import rules
@@ -32,25 +28,9 @@ from audience_syncs.model.config import AudienceConfig, SyncConfig
 from audience_syncs.model.errors import AudienceSyncsError, SyncLocked
 from audience_syncs.model.values import RunOptions, SyncReport
 from audience_syncs.warehouse import Warehouse
+from audience_syncs_tests.history_places import EMAIL_RULES, MAPPINGS, REFUSED, place_of, sha
 
 TOKENS = itertools.count(810_001)
-TIMEOUT_S = 0.15
-STRANGER = "stranger@example.com"
-REFUSED = "refused@example.com"
-
-MAPPINGS: Mapping[str, list[dict[str, Any]]] = {
-    "meta": [
-        {"EMAIL": "emails", "PHONE": "phone"},
-        {"EMAIL": "emails"},
-        {"EMAIL": "emails", "PHONE": "phone", "FN": "first_name"},
-        {"EMAIL": "emails", "EXTERN_ID": "id"},
-    ],
-    "hubspot": [
-        {"email": "email"},
-        {"email": "email", "firstname": "first_name"},
-        {"email": "email", "phone": "phone"},
-    ],
-}
 
 
 class Killed(BaseException):
@@ -106,10 +86,6 @@ class History:
     """Somebody enters at last whom the platform refuses even in the good run; odd: somebody else changes to that email."""
 
 
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def email(number: int) -> str:
     """Sixteen addresses, in pairs that are one under the second version of the rule."""
     return f"e{number % 8}{'+shop' if number % 16 >= 8 else ''}@example.com"
@@ -149,16 +125,12 @@ class World:
                     "SELECT tablename FROM pg_tables WHERE schemaname = 'audience_syncs' AND tablename ~ '^snapshot_[0-9]'"
                 ).all():
                     connection.exec_driver_sql(f"DROP TABLE audience_syncs.{left}")
-        requests.post(f"{self.simulators}/_simulator/reset", timeout=30)
-        from audience_syncs.destinations.contract import ListRequest
+        self.place = place_of(self)
+        self.place.prepare()
 
-        self.list_id = self.destination().ensure_list(ListRequest("People")).id
-        stranger = {"EMAIL": sha(STRANGER)} if self.platform == "meta" else {"email": STRANGER}
-        put = requests.post(self.inspect(f"lists/{self.list_id}/members"), json={"members": [stranger]}, timeout=30)
-        assert put.ok, put.text
-
-    def inspect(self, path: str) -> str:
-        return f"{self.simulators}/_simulator/{self.platform}/{path}"
+    @staticmethod
+    def unpaced() -> Unpaced:
+        return Unpaced()
 
     # People and definitions
 
@@ -208,7 +180,7 @@ class World:
 
     def identifiers_of(self, who: int, person: Person) -> set[str]:
         """As the ledger must have them, by the mapping in force."""
-        if self.platform == "hubspot":
+        if self.platform != "meta":
             return {f"email:{address}" for address in self.emails_of(person)}
         found = {f"EMAIL:{sha(address)}" for address in self.emails_of(person)}
         if "PHONE" in self.mapped and person.phone:
@@ -220,18 +192,9 @@ class World:
     # Running
 
     def destination(self, dies_at: int | None = None) -> Destination:
-        base_url = f"{self.simulators}/{self.platform}"
-        settings: dict[str, Any] = {"base_url": base_url, "attempts": 2, "timeout_s": TIMEOUT_S}
-        if self.platform == "meta":
-            opened: Any = Meta(
-                Account("m", {"access_token": self.token}, settings | {"ad_account_id": self.account}), {}
-            )
-        else:
-            opened = HubSpot(Account("h", {"access_token": self.token}, settings), {})
-        opened._http._first_backoff_s = 0.001
-        opened._http.pace = Unpaced()
+        opened: Any = self.place.open()
         if dies_at is not None:
-            opened._http._once = self.dying_at_request(opened._http._once, dies_at)
+            self.place.die_at(opened, dies_at)
         spec = opened.spec
         opened.spec = dataclasses.replace(
             spec, batch_size=self.history.batch_size, concurrency=self.history.concurrency
@@ -299,27 +262,23 @@ class World:
 
     def post_faults(self, run: Run) -> None:
         for fault in run.faults:
-            asked = {"platform": self.platform, "retry_after_s": 0, "delay_s": TIMEOUT_S * 1.5} | dict(fault)
+            asked = dict(fault)
             if "email" in asked:
-                address = self.normalised(email(asked.pop("email")))
-                asked["contains"] = sha(address) if self.platform == "meta" else f'"{address}"'
-            done = requests.post(f"{self.simulators}/_simulator/faults", json=asked, timeout=30)
-            assert done.ok, done.text
+                asked["address"] = self.normalised(email(asked.pop("email")))
+            self.place.ask_for(asked)
 
     def refuse(self, number: int) -> None:
         """Two who will not get in: one new, and one who was perhaps in under another email."""
         self.people[99] = Person((REFUSED,), None)
         if number % 2 and self.people.get(number // 2 % 9):
             self.people[number // 2 % 9] = Person((REFUSED,), None)
-        contains = sha(REFUSED) if self.platform == "meta" else f'"{REFUSED}"'
-        fault = {"platform": self.platform, "kind": "partial", "contains": contains}
-        assert requests.post(f"{self.simulators}/_simulator/faults", json=fault, timeout=30).ok
+        self.place.ask_for({"kind": "partial", "address": REFUSED})
 
     def heal(self) -> None:
-        requests.delete(f"{self.simulators}/_simulator/faults", timeout=30)
+        self.place.heal()
 
-    def dying_at_request(self, once: Any, number: int) -> Any:
-        """The process dies with its n-th request on the way; the others of the same moment get out, or do not."""
+    def dying(self, once: Any, number: int) -> Any:
+        """The process dies with its n-th request or call on the way; the others of the same moment get out, or do not."""
         left = itertools.count(number // 2, -1)
         dead = threading.Event()
 
@@ -366,8 +325,7 @@ class World:
 
     def overlapping(self, audience: AudienceConfig, sync: SyncConfig) -> None:
         """A second start while the first is under way must be refused, and change nothing."""
-        slow = {"platform": self.platform, "kind": "slow", "delay_s": 0.1, "count": 2}
-        requests.post(f"{self.simulators}/_simulator/faults", json=slow, timeout=30)
+        self.place.ask_for({"kind": "slow", "delay_s": 0.1, "count": 2})
         ended: list[BaseException | SyncReport] = []
 
         def first() -> None:
@@ -427,7 +385,7 @@ def cut_connections(warehouse: Warehouse) -> None:
 @contextmanager
 def ruled(version: int, platform: str) -> Iterator[None]:
     """The email rule in another version, which knows no plus tags."""
-    name = f"{platform}.email"
+    name = EMAIL_RULES.get(platform, "generic.email")
     before = identifiers.RULES[name]
     if version == 2:
         changed = dataclasses.replace(

@@ -14,6 +14,8 @@ from audience_syncs.destinations.contract import (
     Destination,
     DestinationSpec,
     ReadsMembers,
+    Tells,
+    TellsMatchedUsers,
     WritesRecords,
 )
 from audience_syncs.destinations.registry import (
@@ -22,6 +24,7 @@ from audience_syncs.destinations.registry import (
     check_destination,
     check_sync,
     open_destination,
+    spec_for,
     spec_of,
 )
 from audience_syncs.identifiers import RULES
@@ -49,24 +52,50 @@ def hubspot(**changes: Any) -> DestinationConfig:
     )
 
 
-def sql_table() -> DestinationConfig:
+def sql_table(**changes: Any) -> DestinationConfig:
+    """With all it can do."""
+    given = {"name": "db", "platform": "sql_table", "credentials": {"url": {"env": "DB_URL"}}}
+    return DestinationConfig.model_validate({**given, "settings": {"records_table": "people"}, **changes})
+
+
+def files(**changes: Any) -> DestinationConfig:
     return DestinationConfig.model_validate(
-        {"name": "tables", "platform": "sql_table", "credentials": {"url": {"env": "TABLES_URL"}}}
+        {"name": "drop", "platform": "files", "settings": {"url": "/tmp/nowhere"}} | changes
     )
 
 
-def webhook() -> DestinationConfig:
+def webhook(**changes: Any) -> DestinationConfig:
+    credentials = {"url": {"env": "HOOK_URL"}, "secret": {"env": "HOOK_SECRET"}}
     return DestinationConfig.model_validate(
-        {
-            "name": "hook",
-            "platform": "webhook",
-            "credentials": {"secret": {"env": "HOOK_SECRET"}},
-            "settings": {"url": "https://host/hook"},
-        }
+        {"name": "hook", "platform": "webhook", "credentials": credentials} | changes
     )
 
 
-OPENED = {"meta": meta, "hubspot": hubspot, "sql_table": sql_table, "webhook": webhook}
+def http_api(**changes: Any) -> DestinationConfig:
+    """With all it can do."""
+    settings = {
+        "base_url": "https://api.example.com",
+        "add": {"path": "/add", "body": "${members}"},
+        "remove": {"path": "/remove", "body": "${members}"},
+    }
+    return DestinationConfig.model_validate({"name": "api", "platform": "http_api", "settings": settings} | changes)
+
+
+OPENED = {
+    "meta": meta,
+    "hubspot": hubspot,
+    "sql_table": sql_table,
+    "files": files,
+    "webhook": webhook,
+    "http_api": http_api,
+}
+ENVIRON = {
+    "META_TOKEN": "x",
+    "HUBSPOT_TOKEN": "x",
+    "DB_URL": "postgresql://nobody@localhost/x",
+    "HOOK_URL": "https://example.com/hook",
+    "HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+}
 
 
 def sync(**changes: Any) -> SyncConfig:
@@ -94,24 +123,17 @@ def test_every_platform_declares_rules_that_exist_and_can_do_something(platform:
     assert spec.concurrency > 0
 
 
-ENVIRON = {
-    "META_TOKEN": "x",
-    "HUBSPOT_TOKEN": "x",
-    "TABLES_URL": "postgresql://h/x",
-    "HOOK_SECRET": "whsec_" + "c2VjcmV0" * 5,
-}
-
-
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_platform_can_do_exactly_what_it_declares(platform: str) -> None:
     opened = open_destination(OPENED[platform](), ENVIRON)
     spec = opened.spec
-    assert spec is spec_of(platform)
+    assert spec == spec_for(OPENED[platform]())
     # Nobody offers one of the three without the others: `write` is told the mode.
     records = {Mode.UPSERT, Mode.UPDATE, Mode.INSERT}
     assert spec.modes & records in (set(), records)
     assert isinstance(opened, WritesRecords) == (records <= spec.modes)
     assert isinstance(opened, ReadsMembers) == spec.reads_members
+    assert isinstance(opened, TellsMatchedUsers) == (spec.tells_matched_users is Tells.YES)
     assert isinstance(opened, ClearsFields) == (Removal.CLEAR_FIELDS in spec.removals)
     assert isinstance(opened, DeletesRecords) == (Removal.DELETE_RECORD in spec.removals)
     # These two need nothing beyond `add` and `remove`.

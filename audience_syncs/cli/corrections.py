@@ -39,12 +39,12 @@ def approve(
     except ValueError as error:
         raise DefinitionError(str(error), where="--expires") from None
     with opened(sync) as (project, audience, config, warehouse, variables):
-        from audience_syncs.destinations.registry import spec_of
+        from audience_syncs.destinations.registry import spec_for
         from audience_syncs.engine import plan_sync
         from audience_syncs.engine.approvals import record_approval
 
         name = sync_id(audience, config)
-        spec = spec_of(project.destinations[config.destination].platform)
+        spec = spec_for(project.destinations[config.destination])
         preview = plan_sync(audience, config, spec, warehouse)
         if preview.digest != digest:
             raise GuardBlocked(
@@ -93,12 +93,12 @@ def undo(
 ) -> None:
     """Take back what the platform accepted in one run."""
     with opened(sync) as (project, audience, config, warehouse, variables):
-        from audience_syncs.destinations.registry import open_destination, spec_of
+        from audience_syncs.destinations.registry import open_destination, spec_for
         from audience_syncs.engine import plan_sync, undo_run
 
         platform = project.destinations[config.destination]
         if dry_run:
-            preview = plan_sync(audience, config, spec_of(platform.platform), warehouse, undo=run)
+            preview = plan_sync(audience, config, spec_for(platform), warehouse, undo=run)
             if json:
                 print_json(preview)
             else:

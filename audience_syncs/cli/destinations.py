@@ -1,110 +1,145 @@
-"""`destinations`: which platforms there are, what each can do, and what one of them needs."""
+"""`destinations`: what can be synced to, and what each platform can do."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from audience_syncs.cli.show import print_json, print_table
-from audience_syncs.cli.syncs import Json
-from audience_syncs.destinations.contract import DestinationSpec
-from audience_syncs.destinations.registry import PLATFORMS, spec_of, tells_matched_users
 
+if TYPE_CHECKING:
+    from audience_syncs.destinations.contract import DestinationSpec
 
-@dataclass(frozen=True, slots=True)
-class _Can:
-    """What a platform can do, as it is shown."""
-
-    platform: str
-    title: str
-    modes: list[str]
-    removals: list[str]
-    identifiers: list[str]
-    batch_size: int
-    reads_members: bool
-    tells_matched_users: bool
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 
 def destinations(
-    platform: Annotated[str | None, typer.Argument(help="Show this one with its fields, secrets and settings.")] = None,
+    platform: Annotated[
+        str | None, typer.Argument(metavar="PLATFORM", help="Show this one's fields, secrets and settings.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List the platforms and what each can do; or show what one of them needs."""
+    """List the platforms that audiences can be synced to, with what each can do."""
+    from audience_syncs.destinations.registry import PLATFORMS, spec_of
+
     if platform is not None:
-        _show(spec_of(platform), json=json)
+        spec = spec_of(platform)
+        if json:
+            print_json(_capabilities(spec) | _details(spec))
+        else:
+            _show(spec)
         return
-    able = [_can(spec_of(name)) for name in PLATFORMS]
+    found = [_capabilities(spec_of(name)) for name in sorted(PLATFORMS)]
     if json:
-        print_json([asdict(one) for one in able])
+        print_json(found)
         return
     print_table(
-        "Destinations",
-        ("Platform", "Title", "Modes", "Removals", "Identifiers", "Batch", "Reads members", "Tells matched users"),
+        "Platforms",
+        (
+            "Platform",
+            "Name",
+            "Modes",
+            "Who leaves",
+            "Found by",
+            "Batch",
+            "Reads members",
+            "Tells matched users",
+        ),
         [
             (
-                one.platform,
-                one.title,
-                ", ".join(one.modes),
-                ", ".join(one.removals),
-                ", ".join(one.identifiers),
-                one.batch_size,
-                _yes(one.reads_members),
-                _yes(one.tells_matched_users),
+                one["platform"],
+                one["title"],
+                ", ".join(one["modes"]),
+                ", ".join(one["removals"]),
+                ", ".join(one["identifiers"]),
+                one["batch_size"],
+                "yes" if one["reads_members"] else "",
+                _YES_NO.get(one["tells_matched_users"], one["tells_matched_users"]),
             )
-            for one in able
+            for one in found
         ],
     )
+    typer.echo("`audience-syncs destinations PLATFORM` shows its fields, secrets and settings.")
 
 
-def _can(spec: DestinationSpec) -> _Can:
-    return _Can(
-        spec.platform,
-        spec.title,
-        sorted(spec.modes),
-        sorted(spec.removals),
-        [field.name for field in spec.fields if field.identifier],
-        spec.batch_size,
-        spec.reads_members,
-        tells_matched_users(spec.platform),
+_YES_NO = {"yes": "yes", "no": ""}
+
+
+def _capabilities(spec: DestinationSpec) -> dict[str, Any]:
+    """What a platform can do at most: an account's settings may allow less."""
+    return {
+        "platform": spec.platform,
+        "title": spec.title,
+        "modes": sorted(spec.modes),
+        "removals": sorted(spec.removals),
+        "identifiers": [field.name for field in spec.fields if field.identifier],
+        "batch_size": spec.batch_size,
+        "concurrency": spec.concurrency,
+        "reads_members": spec.reads_members,
+        "tells_matched_users": spec.tells_matched_users.value,
+        "docs": spec.docs,
+    }
+
+
+def _details(spec: DestinationSpec) -> dict[str, Any]:
+    return {
+        "fields": [
+            {
+                "name": field.name,
+                "identifier": field.identifier,
+                "multiple": field.multiple,
+                "required": field.name in spec.required_fields,
+                "rule": field.rule,
+                "description": field.description,
+            }
+            for field in spec.fields
+        ],
+        "other_fields": spec.open_fields.description if spec.open_fields is not None else None,
+        "credentials": [
+            *({"name": name, "required": True} for name in spec.credentials),
+            *({"name": name, "required": False} for name in spec.optional_credentials),
+        ],
+        "settings": [
+            {"name": name, "required": name in spec.required_settings, "description": description}
+            for name, description in spec.settings.items()
+        ],
+    }
+
+
+def _show(spec: DestinationSpec) -> None:
+    can, details = _capabilities(spec), _details(spec)
+    typer.echo(f"{spec.title} (`platform: {spec.platform}`)")
+    typer.echo(f"  modes: {', '.join(can['modes'])}")
+    typer.echo(f"  who leaves (`removal`): {', '.join(can['removals'])}")
+    typer.echo(f"  members per batch: {spec.batch_size:,}; batches under way at once: {spec.concurrency}")
+    typer.echo(f"  tells who is in a list: {'yes' if spec.reads_members else 'no'}")
+    typer.echo(f"  tells matched users: {can['tells_matched_users']}")
+    typer.echo(f"  more: {spec.docs}\n")
+    print_table(
+        "Fields",
+        ("Field", "Finds a person", "Several", "Needed", "Description"),
+        [
+            (
+                field["name"],
+                "yes" if field["identifier"] else "",
+                "yes" if field["multiple"] else "",
+                "yes" if field["required"] else "",
+                field["description"],
+            )
+            for field in details["fields"]
+        ],
     )
-
-
-def _show(spec: DestinationSpec, *, json: bool) -> None:
-    fields = [
-        {
-            "name": field.name,
-            "identifier": field.identifier,
-            "required": field.name in spec.required_fields,
-            "several_values": field.multiple,
-            "description": field.description,
-        }
-        for field in spec.fields
-    ]
-    settings = [
-        {"name": name, "required": name in spec.required_settings, "description": description}
-        for name, description in spec.settings.items()
-    ]
-    other = spec.open_fields.description if spec.open_fields else ""
-    if json:
-        needs = {"fields": fields, "other_fields": other, "credentials": list(spec.credentials), "settings": settings}
-        print_json({**asdict(_can(spec)), **needs, "docs": spec.docs})
-        return
-    rows = [
-        (f["name"], _yes(f["identifier"]), _yes(f["required"]), _yes(f["several_values"]), f["description"])
-        for f in fields
-    ]
-    if other:
-        rows.append(("any other", "-", "-", "-", other))
-    print_table(f"{spec.title}: fields", ("Field", "Identifier", "Required", "Several values", "Description"), rows)
-    print_table("Secrets", ("Name",), [(name,) for name in spec.credentials])
+    if details["other_fields"] is not None:
+        typer.echo(f"Any other field: {details['other_fields']}\n")
+    if details["credentials"]:
+        print_table(
+            "Secrets (`credentials`, each `{env: VARIABLE}`)",
+            ("Secret", "Needed"),
+            [(secret["name"], "yes" if secret["required"] else "") for secret in details["credentials"]],
+        )
     print_table(
         "Settings",
-        ("Name", "Required", "Description"),
-        [(s["name"], _yes(s["required"]), s["description"]) for s in settings],
+        ("Setting", "Needed", "Description"),
+        [(one["name"], "yes" if one["required"] else "", one["description"]) for one in details["settings"]],
     )
-
-
-def _yes(value: object) -> str:
-    return "yes" if value else "-"

@@ -73,11 +73,11 @@ def _look(sync: str) -> PlanPreview:
     """What the next run would send."""
     with opened(sync) as (project, audience, config, warehouse, _):
         from audience_syncs.audiences import evaluate_audience
-        from audience_syncs.destinations.registry import spec_of
+        from audience_syncs.destinations.registry import spec_for
         from audience_syncs.engine import plan_sync
 
         evaluate_audience(audience, warehouse, run_id=str(uuid.uuid4()))
-        return plan_sync(audience, config, spec_of(project.destinations[config.destination].platform), warehouse)
+        return plan_sync(audience, config, spec_for(project.destinations[config.destination]), warehouse)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,10 +87,10 @@ def status(json: Json = False) -> None:
 def plan(sync: SyncName, json: Json = False) -> None:
     """Show what a run would change now. Sends nothing."""
     with opened(sync) as (project, audience, config, warehouse, _):
-        from audience_syncs.destinations.registry import spec_of
+        from audience_syncs.destinations.registry import spec_for
         from audience_syncs.engine import plan_sync
 
-        spec = spec_of(project.destinations[config.destination].platform)
+        spec = spec_for(project.destinations[config.destination])
         with progress_bar(f"plan {sync_id(audience, config)}") as progress:
             preview = plan_sync(audience, config, spec, warehouse, progress=progress)
     if json:

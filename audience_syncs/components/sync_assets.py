@@ -41,9 +41,9 @@ def build_sync(
 
     ``identifiers``: the identifying columns of each sync of the audience (``identifier_columns``).
     """
-    from audience_syncs.destinations.registry import spec_of
+    from audience_syncs.destinations.registry import spec_for
 
-    spec = spec_of(destination.platform)
+    spec = spec_for(destination)
     key = sync_key(audience.name, sync.key)
 
     spec_of_asset = dg.AssetSpec(

@@ -61,11 +61,11 @@ def sync_checks(key: dg.AssetKey, sync: SyncConfig) -> list[dg.AssetCheckSpec]:
 
 def identifier_columns(audience: AudienceConfig, destinations: Mapping[str, DestinationConfig]) -> dict[str, list[str]]:
     """Sync -> the columns it finds people by."""
-    from audience_syncs.destinations.registry import spec_of
+    from audience_syncs.destinations.registry import spec_for
 
     found = {}
     for sync in audience.syncs:
-        by_name = {field.name: field for field in spec_of(destinations[sync.destination].platform).fields}
+        by_name = {field.name: field for field in spec_for(destinations[sync.destination]).fields}
         found[sync.key] = [
             mapped.column
             for name, mapped in sync.mapping.items()

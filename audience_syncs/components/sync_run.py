@@ -211,10 +211,10 @@ class SyncRun:
         return record.create_timestamp.astimezone(UTC) if record is not None else datetime.now(UTC)
 
     def _plan(self, warehouse: "Warehouse", options: RunOptions) -> Metadata:
-        from audience_syncs.destinations.registry import spec_of
+        from audience_syncs.destinations.registry import spec_for
         from audience_syncs.engine import plan_sync
 
-        spec = spec_of(self._destination.platform)
+        spec = spec_for(self._destination)
         return plan_metadata(
             plan_sync(self._audience, self._sync, spec, warehouse, options=options, progress=self._progress)
         )

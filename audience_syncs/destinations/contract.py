@@ -22,11 +22,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol, runtime_checkable
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
 
 from audience_syncs.destinations.pacing import Pacer
 from audience_syncs.model.config import Mode, Removal
-from audience_syncs.model.values import Batch, FieldValue, MatchedUsers, RemoteList, Verdict
+from audience_syncs.model.strict import Config
+from audience_syncs.model.values import Batch, FieldValue, MatchedUsers, Outgoing, RemoteList, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,14 @@ class FieldSpec:
     multiple: bool = False
     personal: bool = True
     description: str = ""
+
+
+class Tells(StrEnum):
+    """Whether a platform tells something."""
+
+    YES = "yes"
+    NO = "no"
+    DEPENDS = "where its settings say how"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +81,15 @@ class DestinationSpec:
     """Fields that every mapping must have."""
     reads_members: bool = False
     """Whether the platform tells who is in a list (``ReadsMembers``): needed to adopt a list and for an exact audit."""
+    tells_matched_users: Tells = Tells.NO
+    """Whether the platform tells how many people of a list it recognises (``TellsMatchedUsers``)."""
     docs: str = ""
     sizes_every: timedelta = timedelta(hours=1)
     """How often it is worth asking for matched users: no platform counts at once."""
+    settings_model: type[Config] | None = None
+    """The settings' types, where single values do not do: nested ones, words of a closed list. Its fields are ``settings``."""
+    optional_credentials: tuple[str, ...] = ()
+    """Names of secrets that may be given, beside those it needs."""
 
     def field(self, name: str) -> FieldSpec | None:
         """The field of that name, or None where the platform has none."""
@@ -162,6 +178,21 @@ class ReadsMembers(Protocol):
 
 
 @runtime_checkable
+class Publishes(Protocol):
+    """Destinations whose list is put together when a run is over, of what was delivered: files with a manifest."""
+
+    def publish(self, list_id: str, fields: Sequence[str], members: Iterator[Sequence[Outgoing]] | None) -> None:
+        """Makes what was delivered so far visible, at once; also what a run delivered that died before this.
+
+        Called at the end of every run, when its answers are settled, also of one that had nothing to deliver: where
+        nothing was delivered since the last time there is nothing to do. ``members``: everybody who is or may be in the
+        list, by their identifiers' order, page by page, to be read once if at all; None where the sync keeps no list of
+        its own. Who is no longer in the audience (``removal: keep``) comes with identifiers only. Raises as ``add`` does.
+        """
+        ...
+
+
+@runtime_checkable
 class WritesRecords(Protocol):
     """Platforms that keep records of people outside of any list: modes ``upsert``, ``update`` and ``insert``."""
 
@@ -202,4 +233,5 @@ class Account:
 
     name: str
     credentials: Mapping[str, str] = field(repr=False)
-    settings: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Single values; for a platform with a ``settings_model``, what that model takes."""

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import orjson
 
@@ -89,6 +90,12 @@ def default_reading(answer: Answer) -> Reading:
     if answer.status >= 400:
         return Outcome.REFUSED
     return Outcome.OK if answer.readable else Retry(None, maybe_applied=True)
+
+
+def any_success(answer: Answer) -> Reading:
+    """As ``default_reading``, where a success needs no body that can be read."""
+    reading = default_reading(answer)
+    return Outcome.OK if answer.status < 300 else reading
 
 
 def retry_after(answer: Answer) -> float | None:
@@ -168,17 +175,21 @@ class HttpClient:
         operation: str,
         params: Mapping[str, str | int] | None = None,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
+        headers: Callable[[bytes], Mapping[str, str]] | None = None,
         idempotent: bool = True,
         reads: bool = False,
-        sign: Callable[[bytes], Mapping[str, str]] | None = None,
     ) -> Answer:
-        """The final answer, good or bad. ``operation`` names the call in errors and logs; ``reads``: it changes nothing;
-        ``sign`` makes each attempt's own headers from the body as it is sent.
+        """The final answer, good or bad. ``operation`` names the call in errors and logs; ``reads``: it changes nothing.
+
+        The body is ``json``, or the fields of a ``form``. ``headers`` makes further headers from the body, anew for each
+        attempt: signatures, and tokens that expire.
 
         Raises NotApplied or NoAnswer when no final answer could be had; a call that is not ``idempotent`` is not repeated
         once it may have been applied.
         """
-        body = None if json is None else orjson.dumps(json)
+        body = orjson.dumps(json) if json is not None else None if form is None else urlencode(form).encode()
+        content_type = "application/json" if form is None else "application/x-www-form-urlencoded"
         attempts = _Attempts(
             f"{self._platform} {operation}", self._max_attempts, self._max_wait_s, self._first_backoff_s
         )
@@ -190,7 +201,8 @@ class HttpClient:
                 raise attempts.failure("the platform asked to be left alone for longer than is waited for")
             attempts.begin()
             try:
-                answer = self._once(method, path, params, body, {} if sign is None else sign(body or b""))
+                given = headers(body or b"") if headers is not None else {}
+                answer = self._once(method, path, params, body, {"Content-Type": content_type, **given})
             except _Failed as failed:
                 retry, what = Retry(None, failed.maybe_applied), failed.what
             else:
@@ -214,20 +226,19 @@ class HttpClient:
         path: str,
         params: Mapping[str, str | int] | None,
         body: bytes | None,
-        signed: Mapping[str, str],
+        headers: Mapping[str, str],
     ) -> Answer:
         import requests
 
         with self._counting:
             self._sent += 1
-        headers = {**signed, "Content-Type": "application/json"} if body is not None else dict(signed)
         try:
             response = self._session().request(
                 method,
                 self._base_url + path,
                 params=params,
                 data=body,
-                headers=headers,
+                headers={name: value for name, value in headers.items() if name != "Content-Type" or body is not None},
                 timeout=self._timeout,
                 allow_redirects=False,
             )

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from audience_syncs.destinations import hubspot_records
-from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest
+from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest, Tells
 from audience_syncs.destinations.http import Answer, HttpClient
 from audience_syncs.destinations.hubspot_contacts import (
     NO_ADDRESS,
@@ -83,6 +83,7 @@ SPEC = DestinationSpec(
     batch_size=1_000,
     concurrency=3,
     reads_members=True,
+    tells_matched_users=Tells.YES,
     docs="developers.hubspot.com, CRM API",
 )
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from audience_syncs.destinations import meta_answers
-from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListRequest
+from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListRequest, Tells
 from audience_syncs.destinations.http import Answer, HttpClient, Reading
 from audience_syncs.destinations.meta_upload import Receipt, Upload, receipt_of
 from audience_syncs.destinations.pacing import Pace, Pacer
@@ -90,6 +90,7 @@ SPEC = DestinationSpec(
     batch_size=10_000,
     concurrency=4,
     sizes_every=timedelta(hours=6),
+    tells_matched_users=Tells.YES,
     docs="https://developers.facebook.com/docs/marketing-api/audiences/guides/custom-audiences",
 )
 _FIELDS = tuple(field.name for field in SPEC.fields)

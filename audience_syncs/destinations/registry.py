@@ -6,12 +6,13 @@ declaration: a project loads without HTTP. To add a platform, write its module a
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec, TellsMatchedUsers
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec
+from audience_syncs.destinations.problems import Problem, choose_from, listed
+from audience_syncs.destinations.settings import settings_problems
 from audience_syncs.identifiers import RULES
 from audience_syncs.model.config import DestinationConfig, MappedField, Mode, Removal, SyncConfig
 from audience_syncs.model.errors import DefinitionError, MissingSecret
@@ -22,13 +23,12 @@ ADOPTING = frozenset({Mode.MIRROR, Mode.ADD})
 """Modes whose members are in a list, which can therefore be taken over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a definition; ``path`` is within it: ``("mapping", "EMAIL")``."""
+class _Declares(Protocol):
+    def __call__(self, settings: Mapping[str, Any], /) -> DestinationSpec: ...
 
-    path: tuple[str | int, ...]
-    message: str
-    remedy: str
+
+class _ChecksMapping(Protocol):
+    def __call__(self, settings: Mapping[str, Any], mapped: Collection[str], /) -> Iterator[Problem]: ...
 
 
 class _Opens(Protocol):
@@ -37,10 +37,17 @@ class _Opens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A loaded platform: its declaration, and the class that is an account on it."""
+    """A loaded platform: its declaration, and the class that is an account on it.
+
+    ``declare``: for platforms where an account's settings decide what it can do (an HTTP API without a call for removals
+    removes nobody), its declaration with those settings, which have been checked. ``check_mapping``: what an account's
+    settings want of the fields that are mapped.
+    """
 
     spec: DestinationSpec
     open: _Opens
+    declare: _Declares | None = None
+    check_mapping: _ChecksMapping | None = None
 
 
 def _meta() -> Platform:
@@ -56,22 +63,36 @@ def _hubspot() -> Platform:
 
 
 def _sql_table() -> Platform:
-    from audience_syncs.destinations import sql_table
+    from audience_syncs.destinations.sql_table import declaration
 
-    return Platform(sql_table.SPEC, sql_table.SqlTable)
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare)
+
+
+def _files() -> Platform:
+    from audience_syncs.destinations.files import declaration
+
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare)
 
 
 def _webhook() -> Platform:
-    from audience_syncs.destinations import webhook
+    from audience_syncs.destinations.webhook import declaration
 
-    return Platform(webhook.SPEC, webhook.Webhook)
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare)
+
+
+def _http_api() -> Platform:
+    from audience_syncs.destinations.http_api import declaration
+
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
 
 
 PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "meta": _meta,
     "hubspot": _hubspot,
     "sql_table": _sql_table,
+    "files": _files,
     "webhook": _webhook,
+    "http_api": _http_api,
 }
 """The platforms by the name users write, each with what loads it."""
 
@@ -81,10 +102,12 @@ def spec_of(platform: str) -> DestinationSpec:
     return _load(platform).spec
 
 
-def tells_matched_users(platform: str) -> bool:
-    """Whether the platform tells how many people of a list it recognises."""
-    opens = _load(platform).open
-    return isinstance(opens, type) and issubclass(opens, TellsMatchedUsers)
+def spec_for(config: DestinationConfig) -> DestinationSpec:
+    """The declaration of an account: its platform's, as far as its settings do not say otherwise."""
+    platform = _load(config.platform, f"destination {config.name}")
+    if platform.declare is None or any(_check_settings(platform.spec, config.settings)):
+        return platform.spec
+    return platform.declare(config.settings)
 
 
 def open_destination(config: DestinationConfig, environ: Mapping[str, str]) -> Destination:
@@ -97,6 +120,7 @@ def open_destination(config: DestinationConfig, environ: Mapping[str, str]) -> D
     platform = _load(config.platform, where)
     for problem in check_destination(config):
         raise DefinitionError(problem.message, where=where, remedy=problem.remedy)
+    spec = spec_for(config)
     secrets: dict[str, str] = {}
     for name, secret in config.credentials.items():
         # Secrets that come from files end in a newline more often than not.
@@ -104,7 +128,7 @@ def open_destination(config: DestinationConfig, environ: Mapping[str, str]) -> D
         if not value:
             state = "is empty" if secret.env in environ else "is not set"
             raise MissingSecret(
-                f"the environment variable {secret.env} {state}; it holds the `{name}` of {platform.spec.title}",
+                f"the environment variable {secret.env} {state}; it holds the `{name}` of {spec.title}",
                 where=where,
                 remedy=f"set {secret.env} where Dagster runs (its .env file or its deployment's secrets), and try again",
             )
@@ -115,12 +139,12 @@ def open_destination(config: DestinationConfig, environ: Mapping[str, str]) -> D
 def check_destination(config: DestinationConfig) -> list[Problem]:
     """What is wrong with a destination: an unknown platform, secrets and settings it does not know, or needs."""
     try:
-        spec = spec_of(config.platform)
+        spec = spec_for(config)
     except DefinitionError as error:
         return [Problem(("platform",), error.message, error.remedy)]
     return [
-        *_unknown("credentials", config.credentials, spec.credentials, spec),
-        *_unknown("settings", config.settings, tuple(spec.settings), spec),
+        *_unknown("credentials", config.credentials, (*spec.credentials, *spec.optional_credentials), spec),
+        *_check_settings(spec, config.settings),
         *(
             Problem(
                 ("credentials", name),
@@ -130,22 +154,13 @@ def check_destination(config: DestinationConfig) -> list[Problem]:
             for name in spec.credentials
             if name not in config.credentials
         ),
-        *(
-            Problem(
-                ("settings", name),
-                f"{spec.title} needs the setting `{name}`",
-                f"add `{name}` under `settings`: {spec.settings.get(name, '')}",
-            )
-            for name in sorted(spec.required_settings)
-            if config.settings.get(name) in (None, "")
-        ),
     ]
 
 
 def check_sync(config: DestinationConfig, sync: SyncConfig) -> list[Problem]:
     """What a sync asks of its destination that the platform cannot do."""
     try:
-        spec = spec_of(config.platform)
+        spec = spec_for(config)
     except DefinitionError as error:
         return [Problem(("destination",), error.message, error.remedy)]
     return [
@@ -153,6 +168,7 @@ def check_sync(config: DestinationConfig, sync: SyncConfig) -> list[Problem]:
         *_check_removal(spec, sync),
         *_check_adopt(spec, sync),
         *_check_mapping(spec, sync),
+        *_check_settings_of(config, sync),
     ]
 
 
@@ -160,7 +176,7 @@ def _load(platform: str, where: str = "") -> Platform:
     load = PLATFORMS.get(platform)
     if load is None:
         raise DefinitionError(
-            f"there is no platform `{platform}`", where=where, remedy=_choose_from(platform, PLATFORMS)
+            f"there is no platform `{platform}`", where=where, remedy=choose_from(platform, PLATFORMS)
         )
     return load()
 
@@ -168,12 +184,31 @@ def _load(platform: str, where: str = "") -> Platform:
 def _unknown(group: str, given: Iterable[str], known: Collection[str], spec: DestinationSpec) -> Iterator[Problem]:
     for name in given:
         if name not in known:
-            yield Problem((group, name), f"{spec.title} has no `{name}` among its {group}", _choose_from(name, known))
+            yield Problem((group, name), f"{spec.title} has no `{name}` among its {group}", choose_from(name, known))
+
+
+def _check_settings(spec: DestinationSpec, settings: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _unknown("settings", settings, tuple(spec.settings), spec)
+    for name in sorted(spec.required_settings):
+        if settings.get(name) in (None, ""):
+            yield Problem(
+                ("settings", name),
+                f"{spec.title} needs the setting `{name}`",
+                f"add `{name}` under `settings`: {spec.settings.get(name, '')}",
+            )
+    if spec.settings_model is not None:
+        known = {name: value for name, value in settings.items() if name in spec.settings}
+        yield from settings_problems(spec.settings_model, known, spec.required_settings)
+        return
+    for name, value in settings.items():
+        if isinstance(value, (dict, list)) and name in spec.settings:
+            message = f"`{name}` must be text, a number, true or false"
+            yield Problem(("settings", name), message, f"write a single value: {spec.settings[name]}")
 
 
 def _check_mode(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
     if sync.mode not in spec.modes:
-        yield Problem(("mode",), f"{spec.title} cannot do mode `{sync.mode}`", f"it can: {_listed(spec.modes)}")
+        yield Problem(("mode",), f"{spec.title} cannot do mode `{sync.mode}`", f"it can: {listed(spec.modes)}")
 
 
 def _check_removal(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
@@ -189,7 +224,7 @@ def _check_removal(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]
             )
     elif sync.removal not in spec.removals:
         yield Problem(
-            ("removal",), f"{spec.title} cannot do removal `{sync.removal}`", f"it can: {_listed(spec.removals)}"
+            ("removal",), f"{spec.title} cannot do removal `{sync.removal}`", f"it can: {listed(spec.removals)}"
         )
     elif sync.removal is Removal.CLEAR_FIELDS:
         identifiers = {field.name for field in spec.fields if field.identifier}
@@ -210,13 +245,13 @@ def _check_adopt(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
             ("adopt",),
             f"{spec.title} lets nobody read who is in a list, so none can be adopted",
             f"remove `adopt`: the first run sends everybody, which changes nothing for those who are there. "
-            f"Platforms that can: {_listed(able)}",
+            f"Platforms that can: {listed(able)}",
         )
     elif sync.mode not in ADOPTING:
         yield Problem(
             ("adopt",),
             f"mode `{sync.mode}` fills no list, so there is none to adopt",
-            f"remove `adopt`, or use one of the modes {_listed(ADOPTING)}",
+            f"remove `adopt`, or use one of the modes {listed(ADOPTING)}",
         )
 
 
@@ -227,7 +262,7 @@ def _check_mapping(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]
         field = spec.field(name)
         if field is None:
             known = [field.name for field in spec.fields]
-            yield Problem(("mapping", name), f"{spec.title} has no field `{name}`", _choose_from(name, known))
+            yield Problem(("mapping", name), f"{spec.title} has no field `{name}`", choose_from(name, known))
             continue
         found.append(field)
         yield from _check_field(field, mapped)
@@ -240,6 +275,12 @@ def _check_mapping(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]
             f"no identifier is mapped: {spec.title} could find nobody",
             f"map at least one of {', '.join(f'`{name}`' for name in identifiers)}",
         )
+
+
+def _check_settings_of(config: DestinationConfig, sync: SyncConfig) -> Iterator[Problem]:
+    platform = _load(config.platform)
+    if platform.check_mapping is not None and not any(_check_settings(platform.spec, config.settings)):
+        yield from platform.check_mapping(config.settings, sync.mapping)
 
 
 def _check_field(field: FieldSpec, mapped: MappedField) -> Iterator[Problem]:
@@ -264,17 +305,3 @@ def _check_field(field: FieldSpec, mapped: MappedField) -> Iterator[Problem]:
                 f"`{option}` is for phone numbers, and `{field.name}` is not one",
                 f"remove `{option}`",
             )
-
-
-def _choose_from(word: str, known: Collection[str]) -> str:
-    """A remedy: the nearest of the known names, then all of them."""
-    if not known:
-        return "remove it: there are none"
-    by_folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)
-    listed = _listed(known)
-    return f"did you mean `{by_folded[near[0]]}`? Known: {listed}" if near else f"known are {listed}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in sorted(names))

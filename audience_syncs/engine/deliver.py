@@ -28,7 +28,7 @@ from audience_syncs.engine.phases import DELIVERY_ORDER, SENDING
 from audience_syncs.engine.plan import Plan
 from audience_syncs.engine.prepare import fields_of
 from audience_syncs.model.errors import DestinationError
-from audience_syncs.model.values import Batch, Outgoing, Progress, Verdict, VerdictKind
+from audience_syncs.model.values import Batch, ChangeKind, Outgoing, Progress, Verdict, VerdictKind
 from audience_syncs.warehouse.connection import Warehouse, lost
 
 GIVE_UP_AFTER = 3
@@ -63,15 +63,16 @@ def deliver(
     call_of: Callable[[int], Call],
     concurrency: int,
     *,
+    fields: Sequence[str],
     progress: Callable[[Progress], None],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
-    """Sends the plan, phase by phase; ``call_of``: what delivers a batch of a phase.
+    """Sends the plan, phase by phase; ``call_of``: what delivers a batch of a phase; ``fields``: those of the mapping.
 
     Every answer that arrived is booked, also when this raises: DestinationError when the platform refuses our access,
     the list is gone, or it is down.
     """
-    booker = _Booker(connection, warehouse, plan, clock)
+    booker = _Booker(connection, warehouse, plan, fields, clock)
     stop = threading.Event()
     total = sum(plan.rows.values())
     done = 0
@@ -157,18 +158,24 @@ class _Booker:
     """The database's side of delivery."""
 
     def __init__(
-        self, connection: sa.Connection, warehouse: Warehouse, plan: Plan, clock: Callable[[], datetime]
+        self,
+        connection: sa.Connection,
+        warehouse: Warehouse,
+        plan: Plan,
+        fields: Sequence[str],
+        clock: Callable[[], datetime],
     ) -> None:
         self._connection = connection
         self._warehouse = warehouse
         self._plan = plan
+        self._fields = fields
         self._clock = clock
 
     def read(self, call: Call, phase: int, number: int) -> _Sent:
         """One batch of the plan, as it was sealed."""
         plan = self._warehouse.tables.plan
         query = (
-            sa.select(plan.c.seq, plan.c.identifiers, plan.c.payload, plan.c.remote_id)
+            sa.select(plan.c.seq, plan.c.identifiers, plan.c.payload, plan.c.remote_id, plan.c.kind)
             .where(plan.c.sync == self._plan.sync, plan.c.plan_id == self._plan.id)
             .where(plan.c.phase == phase, plan.c.batch == number)
             .order_by(plan.c.seq)
@@ -176,8 +183,10 @@ class _Booker:
         rows = self._connection.execute(query).all()
         sending = phase in SENDING
         members = [
-            Outgoing(orjson.loads(payload) if sending else fields_of(identifiers), remote_id)
-            for _, identifiers, payload, remote_id in rows
+            Outgoing(
+                orjson.loads(payload) if sending else fields_of(identifiers), remote_id, new=kind == ChangeKind.ADD
+            )
+            for _, identifiers, payload, remote_id, kind in rows
         ]
         content = Batch(
             members,
@@ -185,6 +194,7 @@ class _Booker:
             of=self._plan.batches[phase],
             session=_session(self._plan, phase),
             total=self._plan.rows[phase],
+            fields=self._fields,
         )
         return _Sent(phase, number, [row.seq for row in rows], call, content)
 

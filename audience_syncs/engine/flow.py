@@ -18,6 +18,7 @@ from audience_syncs.engine.lists import ListKeeper
 from audience_syncs.engine.lock import locked
 from audience_syncs.engine.plan import Basis, Plan, plan_changes
 from audience_syncs.engine.prepare import Preparer
+from audience_syncs.engine.publish import publish
 from audience_syncs.engine.settle import Settled, settle
 from audience_syncs.engine.shared_pace import pace_shared
 from audience_syncs.engine.undo import plan_undo
@@ -121,8 +122,7 @@ class Run:
             self.record_id = records.open_run(connection, self.warehouse, self.name, self.run_id, self.started_at)
         try:
             self.snapshot = self._snapshot_to_send()
-            available = [column.name for column in self.snapshot.columns]
-            self.preparer = Preparer(self.sync, self.spec, available, self.where)
+            self.preparer = self._new_preparer()
         except AudienceSyncsError as error:
             if self.record_id is not None:
                 records.close_failed_run(connection, self.warehouse, self.record_id, str(error), self.clock())
@@ -171,6 +171,8 @@ class Run:
         try:
             self._deliver(connection, destination, plan, keeper)
             self._settle_now(connection, plan)
+            if self.list is not None:
+                publish(self._basis(connection, self._new_preparer()), destination, self.list.id)
             self._read_matched(connection, destination)
         except ListMissing as missing:
             raise keeper.with_way_out(missing) from None
@@ -192,20 +194,27 @@ class Run:
         records.mark_interrupted(connection, self.warehouse, self.name, self._record(), self.clock())
         return recovered
 
-    def plan(self, connection: sa.Connection, *, adopting: bool = False) -> Plan:
-        self.tell(Progress("plan", 0))
-        basis = Basis(
+    def _new_preparer(self) -> Preparer:
+        available = [column.name for column in self.snapshot.columns]
+        return Preparer(self.sync, self.spec, available, self.where)
+
+    def _basis(self, connection: sa.Connection, preparer: Preparer) -> Basis:
+        return Basis(
             connection=connection,
             warehouse=self.warehouse,
             sync_name=self.name,
             sync=self.sync,
             snapshot=self.snapshot,
-            preparer=self.preparer,
+            preparer=preparer,
             batch_size=self.spec.batch_size,
             run_id=self.run_id,
             now=self.clock(),
             progress=self.tell,
         )
+
+    def plan(self, connection: sa.Connection, *, adopting: bool = False) -> Plan:
+        self.tell(Progress("plan", 0))
+        basis = self._basis(connection, self.preparer)
         if self.forgetting:
             return plan_forgetting(basis)
         if self.undo is not None:
@@ -244,6 +253,7 @@ class Run:
             plan,
             calls(destination, self.list.id, self.sync, self.removal),
             self.spec.concurrency,
+            fields=tuple(self.sync.mapping),
             progress=self.tell,
             clock=self.clock,
         )

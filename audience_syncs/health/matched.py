@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from audience_syncs.destinations.contract import TellsMatchedUsers
-from audience_syncs.destinations.registry import open_destination, spec_of
+from audience_syncs.destinations.registry import open_destination, spec_for
 from audience_syncs.model.config import sync_id
 from audience_syncs.model.errors import AudienceSyncsError
 from audience_syncs.model.values import MatchedUsers
@@ -63,7 +63,7 @@ def refresh_matched(
         if sync is None:
             continue
         account = project.destinations[sync.destination]
-        if asked_at is not None and now - asked_at < spec_of(account.platform).sizes_every:
+        if asked_at is not None and now - asked_at < spec_for(account).sizes_every:
             continue
         if clock() - began > stop_after_s:
             return

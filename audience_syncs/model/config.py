@@ -76,13 +76,15 @@ class DestinationConfig(Config):
     """An account on a platform: type, credentials, settings."""
 
     name: Name
-    platform: str = Field(description="Which platform: `meta`, `hubspot`.")
+    platform: str = Field(description="Which platform; `audience-syncs destinations` lists them all.")
     credentials: dict[str, Secret] = Field(
         default_factory=dict,
         description="Secrets by name, each `{env: VARIABLE}`. Which ones: see the platform's page.",
     )
-    settings: dict[str, str | int | float | bool | None] = Field(
-        default_factory=dict, description="Settings of the platform, such as the ad account's id."
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Settings of the platform, such as the ad account's id. Which ones: see the platform's page, or "
+        "`audience-syncs destinations PLATFORM`.",
     )
     concurrent_syncs: int = Field(
         default=4,

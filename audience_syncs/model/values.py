@@ -42,10 +42,14 @@ identifiers of one person."""
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One member as sent. For a removal, ``fields`` holds only identifiers, as they were sent when added."""
+    """One member as sent. For a removal, ``fields`` holds only identifiers, as they were sent when added.
+
+    ``new``: nothing of them was accepted before, as far as we know.
+    """
 
     fields: Mapping[str, FieldValue]
     remote_id: str | None = None
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ class Batch:
     """Members for one delivery call. ``number`` counts from 1 to ``of`` within one phase (removals or additions).
 
     ``session`` is a positive 63-bit integer, the same for all batches of a phase, for platforms that group uploads;
-    ``total`` is the number of members in the phase.
+    ``total`` is the number of members in the phase. ``fields`` are all fields of the sync's mapping: one that a member
+    who is added lacks is null, or could not be made out.
     """
 
     members: Sequence[Outgoing]
@@ -61,6 +66,7 @@ class Batch:
     of: int = 1
     session: int = 1
     total: int = 0
+    fields: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.members)

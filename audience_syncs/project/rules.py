@@ -65,8 +65,8 @@ def check_destination(document: Document, destination: DestinationConfig) -> Ite
     from audience_syncs.destinations import registry
 
     for found in registry.check_destination(destination):
-        # A secret or setting that is wrong is wrong by its name; its value is never looked at.
-        yield document.problem(("attributes", *found.path), found.message, found.remedy, of_key=len(found.path) == 2)
+        # A secret or setting that is wrong is wrong by its name; its value is never shown.
+        yield document.problem(("attributes", *found.path), found.message, found.remedy, of_key=len(found.path) >= 2)
 
 
 def check_sequence(

@@ -26,7 +26,31 @@ def attributes_schema(component: str) -> dict[str, Any]:
     if mapped is not None:
         short = {"type": "string", "minLength": 1, "description": "Name of a column of the audience."}
         tolerant["$defs"]["MappedField"] = {"anyOf": [short, _allow_templates(mapped)]}
+    if component == "Destination":
+        _add_settings(tolerant)
     return tolerant
+
+
+def _add_settings(schema: dict[str, Any]) -> None:
+    """Each platform's settings, where its name stands: their types where they have a model, else their names."""
+    # Imported late: the registry brings the platforms' modules.
+    from audience_syncs.destinations.registry import PLATFORMS, spec_of
+
+    definitions = schema.setdefault("$defs", {})
+    cases = []
+    for name in sorted(PLATFORMS):
+        spec = spec_of(name)
+        if spec.settings_model is None:
+            described = {key: {"description": text} for key, text in spec.settings.items()}
+            settings: dict[str, Any] = {"properties": described, "additionalProperties": False}
+        else:
+            template = f"#/$defs/{name}_{{model}}"
+            settings = _allow_templates(spec.settings_model.model_json_schema(ref_template=template))
+            # A value of any kind is a template already.
+            definitions |= {f"{name}_{key}": value for key, value in settings.pop("$defs", {}).items()}
+        given = {"properties": {"platform": {"const": name}}, "required": ["platform"]}
+        cases.append({"if": given, "then": {"properties": {"settings": settings}}})
+    schema["allOf"] = cases
 
 
 def file_schema(component: str) -> dict[str, Any]:

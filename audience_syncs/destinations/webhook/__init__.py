@@ -1,0 +1,1 @@
+"""A webhook of the user's own, signed as Standard Webhooks says."""
