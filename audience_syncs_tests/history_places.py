@@ -7,7 +7,6 @@ befall the calls of ``add`` and ``remove`` themselves, while what these do is re
 from __future__ import annotations
 
 import csv
-import hashlib
 import itertools
 import json
 import random
@@ -24,52 +23,23 @@ import requests
 import sqlalchemy as sa
 
 from audience_syncs.destinations.contract import Destination, ListRequest
-from audience_syncs.destinations.registry import open_destination
-from audience_syncs.model.config import DestinationConfig
 from audience_syncs.model.errors import AccessRefused, BatchRefused, NoAnswer, NotApplied
 from audience_syncs.model.values import Batch, Outgoing, Verdict, VerdictKind
-from audience_syncs.simulators.webhook import secret_of
+from audience_syncs_tests.platforms.harness import NO_PATIENCE
 
 if TYPE_CHECKING:
     from audience_syncs_tests.history_world import World
 
-TIMEOUT_S = 0.15
 STRANGER = "stranger@example.com"
 REFUSED = "refused@example.com"
-BY_EMAIL: list[dict[str, Any]] = [
-    {"email": "email"},
-    {"email": "email", "first_name": "first_name"},
-    {"email": "email", "phone": "phone"},
-]
-MAPPINGS: Mapping[str, list[dict[str, Any]]] = {
-    "meta": [
-        {"EMAIL": "emails", "PHONE": "phone"},
-        {"EMAIL": "emails"},
-        {"EMAIL": "emails", "PHONE": "phone", "FN": "first_name"},
-        {"EMAIL": "emails", "EXTERN_ID": "id"},
-    ],
-    "hubspot": [
-        {"email": "email"},
-        {"email": "email", "firstname": "first_name"},
-        {"email": "email", "phone": "phone"},
-    ],
-    "sql_table": BY_EMAIL,
-    "files": BY_EMAIL,
-    "webhook": BY_EMAIL,
-    "http_api": BY_EMAIL,
-}
-EMAIL_RULES = {"meta": "meta.email", "hubspot": "hubspot.email"}
-"""Of the others: ``generic.email``."""
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def place_of(world: World) -> Place:
     """The place of the world's platform."""
+    if world.harness.has_simulator:
+        return Simulated(world)
     kinds: dict[str, type[Place]] = {"sql_table": Table, "files": Folder}
-    return kinds.get(world.platform, Simulated)(world)
+    return kinds[world.platform](world)
 
 
 class Place:
@@ -80,9 +50,6 @@ class Place:
     def __init__(self, world: World) -> None:
         self.world = world
         self.list_id = ""
-
-    def on_wire(self, address: str) -> str:
-        return address
 
     def prepare(self) -> None:
         """An empty list, with a stranger in it."""
@@ -103,7 +70,7 @@ class Place:
         raise NotImplementedError
 
     def members(self) -> list[dict[str, Any]]:
-        """Who is in the list, with ``email``, or ``EMAIL`` hashed."""
+        """Who is in the list, with the address as it was sent."""
         raise NotImplementedError
 
     def forget_calls(self) -> None:
@@ -120,19 +87,12 @@ class Place:
 class Simulated(Place):
     """Behind a simulator."""
 
-    def on_wire(self, address: str) -> str:
-        return sha(address) if self.world.platform == "meta" else address
-
-    @property
-    def _simulator(self) -> str:
-        return "json_api" if self.world.platform == "http_api" else self.world.platform
-
     @property
     def _inspection(self) -> str:
         return f"{self.world.simulators}/_simulator"
 
     def _of_platform(self, path: str) -> str:
-        return f"{self._inspection}/{self._simulator}/{path}"
+        return f"{self._inspection}/{self.world.harness.simulated_as}/{path}"
 
     def prepare(self) -> None:
         requests.post(f"{self._inspection}/reset", timeout=30)
@@ -144,27 +104,24 @@ class Simulated(Place):
             (found,) = requests.get(self._of_platform("lists"), timeout=30).json()
             self.list_id = found["id"]
             return
-        stranger = {"EMAIL": sha(STRANGER)} if self.world.platform == "meta" else {self._key: STRANGER}
+        harness = self.world.harness
+        stranger = {harness.name_of_email: harness.on_wire(STRANGER)}
         put = requests.post(
             self._of_platform(f"lists/{self.list_id}/members"), json={"members": [stranger]}, timeout=30
         )
         assert put.ok, put.text
 
-    @property
-    def _key(self) -> str:
-        return "id" if self.world.platform == "http_api" else "email"
-
     def open(self) -> Destination:
-        opened: Any = open_destination(*_account(self.world))
-        opened._http._first_backoff_s = 0.001
-        opened._http.pace = self.world.unpaced()
-        return opened  # type: ignore[no-any-return]
+        world = self.world
+        address = f"{world.simulators}/{world.harness.simulated_as}"
+        return world.harness.open(address, world.token, world.account, **NO_PATIENCE)
 
     def ask_for(self, fault: Mapping[str, Any]) -> None:
-        asked = {"platform": self._simulator, "retry_after_s": 0, "delay_s": TIMEOUT_S * 1.5} | dict(fault)
+        harness = self.world.harness
+        delay_s = NO_PATIENCE["timeout_s"] * 1.5
+        asked = {"platform": harness.simulated_as, "retry_after_s": 0, "delay_s": delay_s} | dict(fault)
         if "address" in asked:
-            address = str(asked.pop("address"))
-            asked["contains"] = sha(address) if self.world.platform == "meta" else f'"{address}"'
+            asked["contains"] = f'"{harness.on_wire(str(asked.pop("address")))}"'
         done = requests.post(f"{self._inspection}/faults", json=asked, timeout=30)
         assert done.ok, done.text
 
@@ -175,8 +132,8 @@ class Simulated(Place):
         opened._http._once = self.world.dying(opened._http._once, number)
 
     def members(self) -> list[dict[str, Any]]:
-        found = requests.get(self._of_platform(f"lists/{self.list_id}/members"), timeout=30).json()["members"]
-        return [{**member, "email": member[self._key]} if self._key in member else member for member in found]
+        found: Any = requests.get(self._of_platform(f"lists/{self.list_id}/members"), timeout=30).json()
+        return found["members"]  # type: ignore[no-any-return]
 
     def forget_calls(self) -> None:
         requests.delete(self._of_platform("requests"), timeout=30)
@@ -184,7 +141,7 @@ class Simulated(Place):
     def calls(self) -> list[str]:
         received: Any = requests.get(self._of_platform("requests"), timeout=30).json()
         entries = received["requests"] if isinstance(received, dict) else received
-        changing = ("users.", "contacts.upsert", "memberships.", "members.", "member.")
+        changing = tuple(self.world.harness.changing)
         return [str(entry["operation"]) for entry in entries if str(entry["operation"]).startswith(changing)]
 
 
@@ -218,6 +175,11 @@ class _Fault:
 class _Unreliable(Place):
     """Calls fail as the simulators' requests do."""
 
+    settings: Mapping[str, Any] = {}
+
+    def address(self) -> str:
+        raise NotImplementedError
+
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._faults: list[_Fault] = []
@@ -225,7 +187,7 @@ class _Unreliable(Place):
         self._lock = threading.Lock()
 
     def open(self) -> Destination:
-        opened: Any = open_destination(*_account(self.world))
+        opened: Any = self.world.harness.open(self.address(), **self.settings)
         opened.add, opened.remove = self._failing("add", opened.add), self._failing("remove", opened.remove)
         return opened  # type: ignore[no-any-return]
 
@@ -282,6 +244,9 @@ class _Unreliable(Place):
 class Table(_Unreliable):
     """In the database of the warehouse, so that a connection that is cut there is cut here, too."""
 
+    def address(self) -> str:
+        return self.world.warehouse.engine.url.render_as_string(hide_password=False)
+
     def prepare(self) -> None:
         with self.world.warehouse.engine.begin() as connection:
             connection.exec_driver_sql('DROP TABLE IF EXISTS "People"')
@@ -300,6 +265,10 @@ class Folder(_Unreliable):
     """Files, read by whoever starts from the manifest."""
 
     shares = False
+    settings: Mapping[str, Any] = {"rows_per_file": 2}
+
+    def address(self) -> str:
+        return str(self.folder)
 
     def prepare(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="as_files_"))
@@ -334,56 +303,3 @@ def _without(
         for place, verdict in zip(rest, given, strict=True):
             verdicts[place] = verdict
     return verdicts
-
-
-def _account(world: World) -> tuple[DestinationConfig, Mapping[str, str]]:
-    """The account's definition, and its secrets."""
-    platform, token, account = world.platform, world.token, world.account
-    impatient = {"attempts": 2, "timeout_s": TIMEOUT_S}
-    base_url = f"{world.simulators}/{platform}"
-    secrets: dict[str, str] = {}
-    settings: dict[str, Any] = {"key": "email"}
-    if platform in ("meta", "hubspot"):
-        settings, secrets = {"base_url": base_url, **impatient}, {"access_token": token}
-        if platform == "meta":
-            settings["ad_account_id"] = account
-    elif platform == "sql_table":
-        secrets = {"url": world.warehouse.engine.url.render_as_string(hide_password=False)}
-    elif platform == "files":
-        folder = world.place.folder if isinstance(world.place, Folder) else None
-        settings |= {"url": str(folder), "rows_per_file": 2, "keep": 100}
-    elif platform == "webhook":
-        settings |= impatient
-        secrets = {"url": f"{base_url}/{account}", "secret": secret_of(account)}
-    else:
-        settings |= impatient | {"base_url": f"{world.simulators}/json_api", **house_api()}
-        secrets = {"token": token}
-    written = {
-        "name": "ads",
-        "platform": platform,
-        "credentials": {name: {"env": name.upper()} for name in secrets},
-        "settings": settings,
-    }
-    return DestinationConfig.model_validate(written), {name.upper(): value for name, value in secrets.items()}
-
-
-def house_api() -> dict[str, Any]:
-    """The simulated JSON API, described: members by email."""
-    return {
-        "auth": {"type": "bearer"},
-        "lists": {
-            "find": {"method": "GET", "path": "/lists", "query": {"name": "${list.name}"}, "items": "data"},
-            "create": {"path": "/lists", "body": {"name": "${list.name}"}, "id": "data.id"},
-        },
-        "add": {
-            "path": "/lists/${list.id}/members",
-            "member": {"id": "${member.email}", "fields": "${member}"},
-            "body": {"members": "${members}"},
-            "answers": {"results": "results", "key": "id", "accepted": "${item.status == 'ok'}"},
-        },
-        "remove": {
-            "path": "/lists/${list.id}/members/remove",
-            "body": {"ids": "${members | map(attribute='email') | list}"},
-            "answers": {"results": "errors", "only_failures": True, "index": "position"},
-        },
-    }

@@ -21,30 +21,21 @@ import sqlalchemy as sa
 from audience_syncs import identifiers
 from audience_syncs.audiences import evaluate_audience
 from audience_syncs.destinations.contract import Destination
-from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.engine import run_sync
 from audience_syncs.identifiers import rules
 from audience_syncs.model.config import AudienceConfig, SyncConfig
 from audience_syncs.model.errors import AudienceSyncsError, SyncLocked
 from audience_syncs.model.values import RunOptions, SyncReport
 from audience_syncs.warehouse import Warehouse
-from audience_syncs_tests.history_places import EMAIL_RULES, MAPPINGS, REFUSED, place_of, sha
+from audience_syncs_tests.history_places import REFUSED, place_of
+from audience_syncs_tests.platforms import HARNESSES
+from audience_syncs_tests.platforms.harness import Harness
 
 TOKENS = itertools.count(810_001)
 
 
 class Killed(BaseException):
     """The process is no more: nothing can be booked after this."""
-
-
-class Unpaced(Pacer):
-    """No account's limit: these tests are about order and loss, not about speed."""
-
-    def __init__(self) -> None:
-        super().__init__(Pace(1e6, 1_000_000))
-
-    def wait(self, longest_hold_off_s: float = 0.0) -> bool:
-        return True
 
 
 @dataclass(frozen=True)
@@ -110,6 +101,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.platform = self.history.platform
+        self.harness: Harness = HARNESSES[self.platform]
         self.token = f"token-{next(TOKENS)}"
         self.account = str(next(TOKENS))
         with self.warehouse.engine.begin() as connection:
@@ -127,10 +119,6 @@ class World:
                     connection.exec_driver_sql(f"DROP TABLE audience_syncs.{left}")
         self.place = place_of(self)
         self.place.prepare()
-
-    @staticmethod
-    def unpaced() -> Unpaced:
-        return Unpaced()
 
     # People and definitions
 
@@ -157,36 +145,35 @@ class World:
             other = sorted(self.people)[value % len(self.people)]
             self.people[who] = dataclasses.replace(person, emails=self.people[other].emails)
         elif change.what == "mapping":
-            self.mapping = value % len(MAPPINGS[self.platform])
+            self.mapping = value % len(self.harness.mappings)
         elif change.what == "rules":
             self.rule_version = 1 + value % 2
 
     @property
     def mapped(self) -> dict[str, Any]:
-        return MAPPINGS[self.platform][self.mapping]
+        return self.harness.mappings[self.mapping]
 
     def normalised(self, address: str) -> str:
         """As the rule in force makes it, worked out independently."""
         return address.replace("+shop@", "@") if self.rule_version == 2 else address
 
     def emails_of(self, person: Person) -> set[str]:
-        sent = person.emails if self.platform == "meta" else person.emails[:1]
+        sent = person.emails if self.harness.several else person.emails[:1]
         return {self.normalised(address) for address in sent}
 
     def reaches(self, person: Person) -> bool:
         """Whether the mapping finds anything of the person to reach them by."""
-        by_phone = "PHONE" in self.mapped and person.phone is not None
-        return bool(person.emails) or by_phone or "EXTERN_ID" in self.mapped
+        by_phone = self.harness.phone in self.mapped and person.phone is not None
+        return bool(person.emails) or by_phone or self.harness.external_id in self.mapped
 
     def identifiers_of(self, who: int, person: Person) -> set[str]:
         """As the ledger must have them, by the mapping in force."""
-        if self.platform != "meta":
-            return {f"email:{address}" for address in self.emails_of(person)}
-        found = {f"EMAIL:{sha(address)}" for address in self.emails_of(person)}
-        if "PHONE" in self.mapped and person.phone:
-            found.add(f"PHONE:{sha(person.phone[1:])}")
-        if "EXTERN_ID" in self.mapped:
-            found.add(f"EXTERN_ID:{who}")
+        harness = self.harness
+        found = {f"{harness.email}:{harness.on_wire(address)}" for address in self.emails_of(person)}
+        if harness.phone in self.mapped and person.phone:
+            found.add(f"{harness.phone}:{harness.phone_on_wire(person.phone)}")
+        if harness.external_id in self.mapped:
+            found.add(f"{harness.external_id}:{who}")
         return found
 
     # Running
@@ -235,7 +222,7 @@ class World:
         """A run on a bad day, which may come to nothing; without ``run``, a good one, which must do."""
         self.store_people()
         audience, sync = self.definitions()
-        with ruled(self.rule_version, self.platform):
+        with ruled(self.rule_version, self.harness):
             evaluate_audience(audience, self.warehouse, run_id="run")
             if run is None:
                 options = RunOptions(retry_rejected=True)
@@ -256,7 +243,7 @@ class World:
     def run_again(self) -> None:
         """As the schedule would: nothing has changed since."""
         audience, sync = self.definitions()
-        with ruled(self.rule_version, self.platform):
+        with ruled(self.rule_version, self.harness):
             evaluate_audience(audience, self.warehouse, run_id="again")
             run_sync(audience, sync, self.destination(), self.warehouse, run_id="again")
 
@@ -383,9 +370,9 @@ def cut_connections(warehouse: Warehouse) -> None:
 
 
 @contextmanager
-def ruled(version: int, platform: str) -> Iterator[None]:
+def ruled(version: int, harness: Harness) -> Iterator[None]:
     """The email rule in another version, which knows no plus tags."""
-    name = EMAIL_RULES.get(platform, "generic.email")
+    name = harness.email_rule or f"{harness.platform}.email"
     before = identifiers.RULES[name]
     if version == 2:
         changed = dataclasses.replace(

@@ -21,13 +21,15 @@ from audience_syncs.destinations.registry import PLATFORMS, Platform, open_desti
 from audience_syncs.engine import run_sync
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig
 from audience_syncs.model.values import SyncReport
-from audience_syncs.project import load_project
+from audience_syncs.project import Project, load_project
 from audience_syncs.simulators import SimulatorServer
 from audience_syncs.simulators.webhook import secret_of
 from audience_syncs.warehouse import Warehouse, open_warehouse_at
+from audience_syncs_tests.platforms import HARNESSES
 
 DOCS = Path(__file__).absolute().parent.parent / "docs"
-PAGES = {"sql-table.md": "sql_table", "files.md": "files", "webhook.md": "webhook", "http-api.md": "http_api"}
+PAGES = {f"{platform.replace('_', '-')}.md": platform for platform in PLATFORMS}
+RUN_AS_WRITTEN = ["sql-table.md", "files.md", "webhook.md", "http-api.md"]
 SOURCE = "type: audience_syncs.components.Source\nattributes:\n  name: shop\n  url: {env: SHOP_URL}\n"
 
 
@@ -71,13 +73,25 @@ def run(
     return run_sync(audience, sync, opened, at, run_id="docs"), opened
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_yaml_on_a_page_loads_and_runs(page: str, tmp_path: Path, simulators: str, warehouse: Warehouse) -> None:
+def loaded(page: str, folder: Path) -> Project:
     for number, text in enumerate([SOURCE, *blocks(f"destinations/{page}", "yaml")]):
-        (tmp_path / f"n{number}").mkdir()
-        (tmp_path / f"n{number}" / "defs.yaml").write_text(text)
-    project = load_project(tmp_path, environ={})
+        (folder / f"n{number}").mkdir()
+        (folder / f"n{number}" / "defs.yaml").write_text(text)
+    project = load_project(folder, environ={})
     assert project.problems == []
+    return project
+
+
+@pytest.mark.parametrize(("page", "platform"), PAGES.items())
+def test_the_yaml_on_a_page_loads(page: str, platform: str, tmp_path: Path) -> None:
+    project = loaded(page, tmp_path)
+    assert platform in {destination.platform for destination in project.destinations.values()}
+    assert project.audiences
+
+
+@pytest.mark.parametrize("page", RUN_AS_WRITTEN)
+def test_the_yaml_on_a_page_runs(page: str, tmp_path: Path, simulators: str, warehouse: Warehouse) -> None:
+    project = loaded(page, tmp_path)
     (audience,) = project.audiences.values()
     (sync,) = audience.syncs
     account = project.destinations[sync.destination]
@@ -115,10 +129,7 @@ def test_a_page_tells_of_every_secret_and_of_what_the_platform_points_to(page: s
 
 
 def test_every_platform_in_the_registry_has_its_promise_played() -> None:
-    from audience_syncs_tests.history_places import MAPPINGS
-    from audience_syncs_tests.test_kill import KILLS
-
-    assert set(PLATFORMS) == set(MAPPINGS) == set(KILLS)
+    assert set(PLATFORMS) == set(HARNESSES)
 
 
 def test_the_example_of_a_new_destination_is_one(

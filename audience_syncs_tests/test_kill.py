@@ -8,7 +8,6 @@ so that there is always work. What may be repeated is what was in flight.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import random
@@ -36,13 +35,11 @@ from audience_syncs.model.values import Batch, Outgoing
 from audience_syncs.simulators import SimulatorServer
 from audience_syncs.warehouse import open_warehouse_at
 from audience_syncs_tests.kill_worker import CONCURRENCY, audience, destination
+from audience_syncs_tests.platforms import HARNESSES
 
 STRANGER = "stranger@example.com"
-KILLS = {"meta": 25, "hubspot": 3, "sql_table": 3, "files": 3, "webhook": 3, "http_api": 3}
 MEMBERS = {"meta": 200_000}
 FEWER_MEMBERS = 8_000
-SIMULATED = {"meta": "meta", "hubspot": "hubspot", "webhook": "webhook", "http_api": "json_api"}
-"""Platforms behind a simulator, with its name for them."""
 TARGETS = ("worker", "worker", "worker", "database", "simulator")
 FEWER_TARGETS = ("worker", "database", "simulator")
 AIMS = ["deliver", "deliver", "deliver", "plan", "settle", "start"]
@@ -81,6 +78,7 @@ class Site:
 
     def __init__(self, platform: str, folder: Path, members: int, seed: int) -> None:
         self.platform = platform
+        self.harness = HARNESSES[platform]
         self.folder = folder
         self.chance = random.Random(seed)
         self.postgres = EmbeddedPostgres(folder / "pg").start()
@@ -104,14 +102,14 @@ class Site:
         list_id = opened.ensure_list(ListRequest("Crowd")).id
         if self.platform == "sql_table":
             self.execute(f"INSERT INTO \"Crowd\" (email) VALUES ('{STRANGER}')")
-        elif self.platform in ("meta", "hubspot"):
-            stranger = {"EMAIL": sha(STRANGER)} if self.platform == "meta" else {"email": STRANGER}
-            assert requests.post(self.list_url(), json={"members": [stranger]}, timeout=60).ok
-        elif self.platform != "files":
+        elif self.platform == "webhook":
             opened.add(list_id, Batch([Outgoing({"email": STRANGER})]))
+        elif self.harness.has_simulator:
+            stranger = {self.harness.name_of_email: self.harness.on_wire(STRANGER)}
+            assert requests.post(self.list_url(), json={"members": [stranger]}, timeout=60).ok
 
     def list_url(self) -> str:
-        inspection = f"{self.simulators.url}/_simulator/{SIMULATED[self.platform]}/lists"
+        inspection = f"{self.simulators.url}/_simulator/{self.harness.simulated_as}/lists"
         (found,) = requests.get(inspection, timeout=60).json()
         return f"{inspection}/{found['id']}/members"
 
@@ -125,8 +123,9 @@ class Site:
             shown = json.loads((Path(self.address) / "Crowd" / "manifest.json").read_text())
             texts = [(Path(self.address) / "Crowd" / file["path"]).read_text() for file in shown["members"]["files"]]
             return [row["email"] for text in texts for row in csv.DictReader(io.StringIO(text))]
-        field = {"meta": "EMAIL", "http_api": "id"}.get(self.platform, "email")
-        found: list[str] = requests.get(self.list_url(), params={"field": field}, timeout=120).json()
+        found: list[str] = requests.get(
+            self.list_url(), params={"field": self.harness.name_of_email}, timeout=120
+        ).json()
         return found
 
     def execute(self, statement: str) -> None:
@@ -152,10 +151,10 @@ class Site:
             evaluate_audience(audience(self.platform), warehouse, run_id="kill")
 
     def post_faults(self) -> None:
-        if self.platform not in SIMULATED:
+        if not self.harness.has_simulator:
             return
         for fault in FAULTS:
-            seeded = {"platform": SIMULATED[self.platform], "seed": self.chance.randrange(1000)} | fault
+            seeded = {"platform": self.harness.simulated_as, "seed": self.chance.randrange(1000)} | fault
             assert requests.post(f"{self.simulators.url}/_simulator/faults", json=seeded, timeout=60).ok
 
     def heal(self) -> None:
@@ -165,7 +164,7 @@ class Site:
         return Worker(self.database, self.platform, self.address)
 
     def kill(self, target: str, worker: Worker) -> None:
-        if target == "worker" or (target == "simulator" and self.platform not in SIMULATED):
+        if target == "worker" or (target == "simulator" and not self.harness.has_simulator):
             worker.process.kill()
             worker.process.wait()
         elif target == "database":
@@ -254,10 +253,6 @@ class Worker:
         return last
 
 
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     # A short path: a Unix socket's is limited to some 100 characters.
@@ -267,11 +262,11 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.parametrize("platform", KILLS)
+@pytest.mark.parametrize("platform", HARNESSES)
 def test_the_list_is_the_audience_after_any_process_was_killed_at_any_moment(
     platform: str, folder: Path, request: pytest.FixtureRequest
 ) -> None:
-    kills = request.config.getoption("--kills") or KILLS[platform]
+    kills = request.config.getoption("--kills") or HARNESSES[platform].kills
     members = request.config.getoption("--kill-members") or MEMBERS.get(platform, FEWER_MEMBERS)
     began = time.monotonic()
     site = Site(platform, folder, members, seed=kills)
@@ -307,7 +302,7 @@ def test_the_list_is_the_audience_after_any_process_was_killed_at_any_moment(
 
 def check(site: Site) -> None:
     """List = audience = ledger; the stranger is there; nothing was repeated but what was in flight."""
-    on_wire = sha if site.platform == "meta" else str
+    on_wire = site.harness.on_wire
     strangers = set() if site.platform == "files" else {on_wire(STRANGER)}
     listed = site.listed()
     engine = sa.create_engine(site.database, poolclass=sa.pool.NullPool)
@@ -316,9 +311,10 @@ def check(site: Site) -> None:
         ledger = set(
             connection.scalars(
                 sa.text(
-                    "SELECT substr(i, 7) FROM audience_syncs.ledger, unnest(identifiers) i "
-                    "WHERE i ILIKE 'email:%' AND state = 'accepted'"
-                )
+                    "SELECT substr(i, length(:name) + 2) FROM audience_syncs.ledger, unnest(identifiers) i "
+                    "WHERE starts_with(i, :name || ':') AND state = 'accepted'"
+                ),
+                {"name": site.harness.email},
             )
         )
         people = connection.scalar(sa.text("SELECT count(*) FROM people"))

@@ -18,12 +18,9 @@ from hypothesis import strategies as st
 from audience_syncs.model.values import SyncReport
 from audience_syncs.simulators import SimulatorServer
 from audience_syncs.warehouse import Warehouse, open_warehouse_at
-from audience_syncs_tests.history_places import MAPPINGS, REFUSED, STRANGER, sha
+from audience_syncs_tests.history_places import REFUSED, STRANGER
 from audience_syncs_tests.history_world import Change, History, Run, World
-
-HISTORIES = {"meta": 125, "hubspot": 125}
-"""For each platform and part, in every run of the suite; 20 for those that are built alike. ``--histories N`` plays N,
-``--first-history S`` draws others."""
+from audience_syncs_tests.platforms import HARNESSES
 
 PEOPLE_CHANGES = ["enter", "enter", "enter", "leave", "email", "emails", "phone", "lose", "swap", "share"]
 KINDS = [
@@ -149,19 +146,22 @@ KEPT: list[History] = [
         ),
         (Change("leave", 0),),
     ),
-    # Who takes over an email in a run that is cut off, and leaves: the ledger has both emails, and one contact's id.
-    History(
-        "hubspot",
-        1,
-        1,
-        (
-            ((Change("enter", 0, 0), Change("enter", 1, 1)), Run()),
+    # Who takes over an email in a run that is cut off, and leaves: the ledger has both emails, and one record's id.
+    *(
+        History(
+            platform,
+            1,
+            1,
             (
-                (Change("share", 0, 1), Change("email", 1, 2)),
-                Run(((("count", 2), ("kind", "rate_limit"), ("operation", "lists.get")),)),
+                ((Change("enter", 0, 0), Change("enter", 1, 1)), Run()),
+                (
+                    (Change("share", 0, 1), Change("email", 1, 2)),
+                    Run(((("count", 2), ("kind", "rate_limit"), ("operation", "lists.get")),)),
+                ),
             ),
-        ),
-        (Change("leave", 0),),
+            (Change("leave", 0),),
+        )
+        for platform in HARNESSES
     ),
 ]
 
@@ -184,12 +184,12 @@ def warehouse(postgres_url: str) -> Iterator[Warehouse]:
 
 # In parts, so that they can be played side by side.
 @pytest.mark.parametrize("part", [1, 2])
-@pytest.mark.parametrize("platform", MAPPINGS)
+@pytest.mark.parametrize("platform", HARNESSES)
 def test_after_any_history_one_clean_run_makes_the_list_the_audience(
     platform: str, part: int, warehouse: Warehouse, simulators: str, request: pytest.FixtureRequest
 ) -> None:
-    count = request.config.getoption("--histories") or HISTORIES.get(platform, 20)
-    # The same histories in every run of the suite, unless others are asked for.
+    count = request.config.getoption("--histories") or HARNESSES[platform].histories
+    # The same histories in every run of the suite, unless ``--first-history`` asks for others.
     first = request.config.getoption("--first-history") + part
     played: list[World] = []
 
@@ -242,9 +242,10 @@ def play(history: History, warehouse: Warehouse, simulators: str) -> World:
 
 def check(world: World, report: SyncReport, refused: set[str]) -> None:
     """List = audience, ledger = list, rejected named, the stranger still there."""
-    on_wire = world.place.on_wire
+    harness = world.harness
+    on_wire = harness.on_wire
     members = world.place.members()
-    field = "EMAIL" if world.platform == "meta" else "email"
+    field = harness.name_of_email
     listed = [member[field] for member in members if member.get(field)]
     rejected = {
         who for who, person in world.people.items() if set(person.emails) & refused or not world.reaches(person)
@@ -255,7 +256,7 @@ def check(world: World, report: SyncReport, refused: set[str]) -> None:
     assert not world.place.shares or on_wire(STRANGER) in listed, "somebody else's row was removed"
     assert {on_wire(address) for address in wanted} <= found, "somebody is missing"
     assert found <= {on_wire(address) for address in wanted}, "somebody is there who should not be"
-    if world.platform != "meta":
+    if not harness.several:
         assert len(listed) == len(set(listed))
     check_phones(world, members, delivered)
     with world.warehouse.engine.connect() as connection:
@@ -277,16 +278,18 @@ def check(world: World, report: SyncReport, refused: set[str]) -> None:
 
 
 def check_phones(world: World, members: list[dict[str, Any]], delivered: dict[int, Any]) -> None:
-    """Meta: who has only a phone is there by it, and nobody else is."""
-    if world.platform != "meta":
+    """Who has only a phone is there by it, and nobody else is."""
+    harness = world.harness
+    if not harness.phone:
         return
-    phones = (
-        {sha(person.phone[1:]) for person in delivered.values() if person.phone} if "PHONE" in world.mapped else set()
-    )
-    without_email = {
-        sha(person.phone[1:]) for person in delivered.values() if person.phone and not person.emails
-    } & phones
-    held = {member["PHONE"] for member in members if member.get("PHONE")}
+    with_phone = [person for person in delivered.values() if person.phone and harness.phone in world.mapped]
+    phones = {harness.phone_on_wire(person.phone) for person in with_phone}
+    without_email = {harness.phone_on_wire(person.phone) for person in with_phone if not person.emails}
+    held = {member[harness.phone] for member in members if member.get(harness.phone)}
     assert without_email <= held, "somebody with only a phone is missing"
-    alone = {member["PHONE"] for member in members if member.get("PHONE") and not member.get("EMAIL")}
+    alone = {
+        member[harness.phone]
+        for member in members
+        if member.get(harness.phone) and not member.get(harness.name_of_email)
+    }
     assert alone <= phones, "somebody is there by a phone that nobody has"

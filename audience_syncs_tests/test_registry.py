@@ -30,6 +30,7 @@ from audience_syncs.destinations.registry import (
 from audience_syncs.identifiers import RULES
 from audience_syncs.model.config import DestinationConfig, Mode, Removal, SyncConfig
 from audience_syncs.model.errors import DefinitionError, MissingSecret
+from audience_syncs_tests.platforms import HARNESSES
 
 SECRET = "EAAB-very-secret"
 
@@ -52,50 +53,14 @@ def hubspot(**changes: Any) -> DestinationConfig:
     )
 
 
+HERE = "https://api.example.com"
+"""Nobody answers there, and nobody is asked."""
+ADDRESSES = {"sql_table": "postgresql://nobody@localhost/x", "files": "/tmp/nowhere"}
+
+
 def sql_table(**changes: Any) -> DestinationConfig:
-    """With all it can do."""
     given = {"name": "db", "platform": "sql_table", "credentials": {"url": {"env": "DB_URL"}}}
     return DestinationConfig.model_validate({**given, "settings": {"records_table": "people"}, **changes})
-
-
-def files(**changes: Any) -> DestinationConfig:
-    return DestinationConfig.model_validate(
-        {"name": "drop", "platform": "files", "settings": {"url": "/tmp/nowhere"}} | changes
-    )
-
-
-def webhook(**changes: Any) -> DestinationConfig:
-    credentials = {"url": {"env": "HOOK_URL"}, "secret": {"env": "HOOK_SECRET"}}
-    return DestinationConfig.model_validate(
-        {"name": "hook", "platform": "webhook", "credentials": credentials} | changes
-    )
-
-
-def http_api(**changes: Any) -> DestinationConfig:
-    """With all it can do."""
-    settings = {
-        "base_url": "https://api.example.com",
-        "add": {"path": "/add", "body": "${members}"},
-        "remove": {"path": "/remove", "body": "${members}"},
-    }
-    return DestinationConfig.model_validate({"name": "api", "platform": "http_api", "settings": settings} | changes)
-
-
-OPENED = {
-    "meta": meta,
-    "hubspot": hubspot,
-    "sql_table": sql_table,
-    "files": files,
-    "webhook": webhook,
-    "http_api": http_api,
-}
-ENVIRON = {
-    "META_TOKEN": "x",
-    "HUBSPOT_TOKEN": "x",
-    "DB_URL": "postgresql://nobody@localhost/x",
-    "HOOK_URL": "https://example.com/hook",
-    "HOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-}
 
 
 def sync(**changes: Any) -> SyncConfig:
@@ -125,9 +90,10 @@ def test_every_platform_declares_rules_that_exist_and_can_do_something(platform:
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_platform_can_do_exactly_what_it_declares(platform: str) -> None:
-    opened = open_destination(OPENED[platform](), ENVIRON)
+    harness, address = HARNESSES[platform], ADDRESSES.get(platform, HERE)
+    opened = harness.open(address, **harness.can_say)
     spec = opened.spec
-    assert spec == spec_for(OPENED[platform]())
+    assert spec == spec_for(harness.config(address, **harness.can_say))
     # Nobody offers one of the three without the others: `write` is told the mode.
     records = {Mode.UPSERT, Mode.UPDATE, Mode.INSERT}
     assert spec.modes & records in (set(), records)

@@ -114,6 +114,18 @@ def retry_after(answer: Answer) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
+class _WithoutQueries(logging.Filter):
+    """Takes the queries out of what urllib3 logs: some platforms want addresses of people there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
+        return True
+
+
+_WITHOUT_QUERIES = _WithoutQueries()
+
+
 class HttpClient:
     """Calls one account's API. Thread-safe: every thread has a session of its own.
 
@@ -131,6 +143,7 @@ class HttpClient:
         pace: Pace,
         read: Callable[[Answer], Reading] = default_reading,
         request_id_header: str = "",
+        media_type: str = "application/json",
         connect_timeout_s: float = 10.0,
         read_timeout_s: float = 60.0,
         max_attempts: int = 5,
@@ -148,9 +161,12 @@ class HttpClient:
                 f"the secret for {platform} holds characters that no token has",
                 remedy="was the value of its environment variable copied whole, without quotes, line breaks or spaces?",
             )
+        for name in ("urllib3.connectionpool", "urllib3.connection"):
+            logging.getLogger(name).addFilter(_WITHOUT_QUERIES)  # the same one again changes nothing
         self._base_url = base_url.rstrip("/")
         self._platform = platform
-        self._headers = {**headers, "Accept": "application/json", "User-Agent": "audience-syncs"}
+        self._media_type = media_type
+        self._headers = {**headers, "Accept": media_type, "User-Agent": "audience-syncs"}
         self._read = read
         self._request_id_header = request_id_header
         self._timeout = (connect_timeout_s, read_timeout_s)
@@ -189,7 +205,7 @@ class HttpClient:
         once it may have been applied.
         """
         body = orjson.dumps(json) if json is not None else None if form is None else urlencode(form).encode()
-        content_type = "application/json" if form is None else "application/x-www-form-urlencoded"
+        content_type = self._media_type if form is None else "application/x-www-form-urlencoded"
         attempts = _Attempts(
             f"{self._platform} {operation}", self._max_attempts, self._max_wait_s, self._first_backoff_s
         )

@@ -84,7 +84,7 @@ SPEC = DestinationSpec(
     concurrency=3,
     reads_members=True,
     tells_matched_users=Tells.YES,
-    docs="developers.hubspot.com, CRM API",
+    docs="docs/destinations/hubspot.md",
 )
 
 

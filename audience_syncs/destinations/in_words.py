@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from audience_syncs.destinations.contract import DestinationSpec
+from audience_syncs.destinations.contract import DestinationSpec, FieldSpec
 from audience_syncs.destinations.registry import spec_of
 
 BEGIN, END = "<!-- {platform}: written by audience_syncs.destinations.in_words -->", "<!-- /{platform} -->"
@@ -18,10 +18,7 @@ _MARK = re.compile(r"<!-- (\w+): written by audience_syncs\.destinations\.in_wor
 
 def in_words(spec: DestinationSpec) -> str:
     """Three tables: fields, secrets, settings."""
-    fields = [
-        (f"`{field.name}`", field.description + (" Finds the member; needed." if field.identifier else ""))
-        for field in spec.fields
-    ]
+    fields = [(f"`{field.name}`", field.description + _role(field, spec)) for field in spec.fields]
     if spec.open_fields is not None:
         fields.append(("any other", spec.open_fields.description))
     secrets = [(f"`{name}`", "needed") for name in spec.credentials]
@@ -44,6 +41,13 @@ def rewritten(page: str) -> str:
     before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
     return f"{before}{begin}\n\n{in_words(spec_of(platform))}\n\n{end}{after}"
+
+
+def _role(field: FieldSpec, spec: DestinationSpec) -> str:
+    needed = field.name in spec.required_fields
+    if field.identifier:
+        return " Finds the member; needed." if needed else " Finds the member."
+    return " Needed." if needed else ""
 
 
 def _table(name: str, rows: list[tuple[str, str]]) -> str:

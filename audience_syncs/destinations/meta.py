@@ -91,7 +91,7 @@ SPEC = DestinationSpec(
     concurrency=4,
     sizes_every=timedelta(hours=6),
     tells_matched_users=Tells.YES,
-    docs="https://developers.facebook.com/docs/marketing-api/audiences/guides/custom-audiences",
+    docs="docs/destinations/meta.md",
 )
 _FIELDS = tuple(field.name for field in SPEC.fields)
 

@@ -62,6 +62,12 @@ def _hubspot() -> Platform:
     return Platform(hubspot.SPEC, hubspot.HubSpot)
 
 
+def _klaviyo() -> Platform:
+    from audience_syncs.destinations import klaviyo
+
+    return Platform(klaviyo.SPEC, klaviyo.Klaviyo)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -89,6 +95,7 @@ def _http_api() -> Platform:
 PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "meta": _meta,
     "hubspot": _hubspot,
+    "klaviyo": _klaviyo,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,

@@ -9,7 +9,7 @@ import types
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from audience_syncs.destinations.problems import Problem, choose_from
@@ -17,6 +17,22 @@ from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.strict import Config
 
 Settings = TypeVar("Settings", bound=Config)
+
+
+class ApiSettings(Config):
+    """What can be set for every platform that is reached over HTTP. ``requests_per_s`` has each platform's own default."""
+
+    requests_per_s: float = Field(default=10, ge=0.1, le=1_000, description="Requests a second. Default: 10.")
+    timeout_s: float = Field(default=60, ge=0.1, le=600, description="Seconds to wait for an answer. Default: 60.")
+    attempts: int = Field(default=5, ge=1, le=20, description="How often one request is tried. Default: 5.")
+    base_url: str | None = Field(default=None, description="Another address of the API.")
+    base_url_env: str | None = Field(
+        default=None, description="Environment variable that holds another address of the API, when it is set."
+    )
+
+    def address(self, environ: Mapping[str, str], default: str) -> str:
+        """Where the API is."""
+        return self.base_url or environ.get(self.base_url_env or "", "").strip() or default
 
 
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
