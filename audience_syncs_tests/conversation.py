@@ -53,6 +53,14 @@ class Script:
         return not self._left
 
 
+def spoken(content: bytes) -> Any:
+    """JSON; what is none, as text."""
+    try:
+        return orjson.loads(content or b"null")
+    except orjson.JSONDecodeError:
+        return content.decode("utf-8", "replace")
+
+
 @contextmanager
 def played(script: Script) -> Iterator[str]:
     """The address at which the script is answered."""
@@ -63,7 +71,7 @@ def played(script: Script) -> Iterator[str]:
 
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            body = orjson.loads(self.rfile.read(length) or b"null")
+            body = spoken(self.rfile.read(length))
             parts = urlsplit(self.path)
             path = unquote(parts.path) + (f"?{unquote(parts.query.replace('+', ' '))}" if parts.query else "")
             status, headers, content = script.answer(f"{self.command} {path}", self.headers, body)  # type: ignore[arg-type]

@@ -34,6 +34,8 @@ from audience_syncs.model.errors import AccessRefused, DestinationError, NoAnswe
 if TYPE_CHECKING:
     import requests
 
+    from audience_syncs.destinations.sign_in import SignIn
+
 log = logging.getLogger("audience_syncs.http")
 
 FIRST_BACKOFF_S = 0.5
@@ -56,6 +58,8 @@ class Answer:
     body: Any = field(repr=False)
     readable: bool = True
     request_id: str = ""
+    content: bytes = field(default=b"", repr=False)
+    """The body as it came, for platforms that answer in other languages (CSV)."""
 
 
 class Outcome(Enum):
@@ -144,6 +148,7 @@ class HttpClient:
         read: Callable[[Answer], Reading] = default_reading,
         request_id_header: str = "",
         media_type: str = "application/json",
+        sign_in: SignIn | None = None,
         connect_timeout_s: float = 10.0,
         read_timeout_s: float = 60.0,
         max_attempts: int = 5,
@@ -166,6 +171,7 @@ class HttpClient:
         self._base_url = base_url.rstrip("/")
         self._platform = platform
         self._media_type = media_type
+        self._sign_in = sign_in
         self._headers = {**headers, "Accept": media_type, "User-Agent": "audience-syncs"}
         self._read = read
         self._request_id_header = request_id_header
@@ -192,20 +198,21 @@ class HttpClient:
         params: Mapping[str, str | int] | None = None,
         json: Any = None,
         form: Mapping[str, str] | None = None,
+        content: tuple[str, bytes] | None = None,
         headers: Callable[[bytes], Mapping[str, str]] | None = None,
         idempotent: bool = True,
         reads: bool = False,
     ) -> Answer:
         """The final answer, good or bad. ``operation`` names the call in errors and logs; ``reads``: it changes nothing.
 
-        The body is ``json``, or the fields of a ``form``. ``headers`` makes further headers from the body, anew for each
-        attempt: signatures, and tokens that expire.
+        The body is ``json``, the fields of a ``form``, or ``content`` of a type of its own. ``headers`` makes further headers
+        from the body, anew for each attempt, such as signatures. An answer 401 makes ``sign_in`` renew its headers, once.
 
         Raises NotApplied or NoAnswer when no final answer could be had; a call that is not ``idempotent`` is not repeated
         once it may have been applied.
         """
-        body = orjson.dumps(json) if json is not None else None if form is None else urlencode(form).encode()
-        content_type = self._media_type if form is None else "application/x-www-form-urlencoded"
+        content_type, body = content or self._body(json, form)
+        renewed = False
         attempts = _Attempts(
             f"{self._platform} {operation}", self._max_attempts, self._max_wait_s, self._first_backoff_s
         )
@@ -218,10 +225,15 @@ class HttpClient:
             attempts.begin()
             try:
                 given = headers(body or b"") if headers is not None else {}
-                answer = self._once(method, path, params, body, {"Content-Type": content_type, **given})
+                signed = self._sign_in.headers() if self._sign_in is not None else {}
+                answer = self._once(method, path, params, body, {"Content-Type": content_type, **given, **signed})
             except _Failed as failed:
                 retry, what = Retry(None, failed.maybe_applied), failed.what
             else:
+                if answer.status == 401 and self._sign_in is not None and not renewed:
+                    renewed = True
+                    if self._sign_in.renew(signed):
+                        continue
                 reading = self._read(answer)
                 if not isinstance(reading, Retry):
                     return answer
@@ -235,6 +247,11 @@ class HttpClient:
             pause = attempts.next_pause(retry, what, idempotent=idempotent)
             log.info("%s %s: %s; again in %.1f s", method, operation, what, pause)
             rest(pause)
+
+    def _body(self, json: Any, form: Mapping[str, str] | None) -> tuple[str, bytes | None]:
+        if form is not None:
+            return "application/x-www-form-urlencoded", urlencode(form).encode()
+        return self._media_type, None if json is None else orjson.dumps(json)
 
     def _once(
         self,
@@ -281,7 +298,7 @@ class HttpClient:
         parsed, readable = _parsed(response.content)
         request_id = response.headers.get(self._request_id_header, "") if self._request_id_header else ""
         shown = request_id if _REQUEST_ID.fullmatch(request_id) is not None else ""
-        return Answer(response.status_code, response.headers, parsed, readable, shown)
+        return Answer(response.status_code, response.headers, parsed, readable, shown, response.content)
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._sessions, "session", None)

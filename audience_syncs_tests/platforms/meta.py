@@ -20,6 +20,6 @@ HARNESS = Harness(
     phone_on_wire=lambda phone: sha(phone[1:]),
     external_id="EXTERN_ID",
     changing=("users.",),
-    histories=125,
+    histories=60,
     kills=25,
 )

@@ -52,13 +52,13 @@ class HttpApi:
         override = environ.get(settings.base_url_env or "", "").strip()
         base_url = override or settings.base_url
         own_endpoint.origin_and_path(base_url, where, plain_http=settings.plain_http)
-        self._sign_in = sign_in(settings.auth, credentials, where, plain_http=settings.plain_http)
         who = "\n".join([base_url, *(credentials[name] for name in sorted(credentials))])
         self._http = HttpClient(
             base_url,
             platform="http_api",
             account=hashlib.sha256(who.encode()).hexdigest(),
             headers=settings.headers,
+            sign_in=sign_in(settings.auth, credentials, where, plain_http=settings.plain_http),
             pace=Pace(settings.requests_per_s, burst=max(1, int(settings.requests_per_s))),
             read=any_success,
             read_timeout_s=settings.timeout_s,
@@ -195,32 +195,21 @@ class HttpApi:
         idempotent: bool = True,
         reads: bool = False,
     ) -> Answer:
-        """The answer, good or bad; asked again once where our token was refused and there may be another."""
+        """The answer, good or bad."""
         path = self._filled_by(templates.fill_path, request.path, about)
         query = {name: self._filled_by(templates.fill_text, value, about) for name, value in request.query.items()}
         headers = {name: self._header(value, about) for name, value in request.headers.items()}
         body = None if request.body is None else self._filled(request.body, about)
-        used: Mapping[str, str] = {}
-
-        def signed(_: bytes) -> Mapping[str, str]:
-            nonlocal used
-            used = self._sign_in.headers()
-            return {**headers, **used}
-
-        for attempt in (1, 2):
-            answer = self._http.request(
-                request.method,
-                path,
-                operation=what,
-                params=query or None,
-                json=body,
-                headers=signed,
-                idempotent=idempotent,
-                reads=reads,
-            )
-            if answer.status != 401 or attempt == 2 or not self._sign_in.renew(used):
-                break
-        return answer
+        return self._http.request(
+            request.method,
+            path,
+            operation=what,
+            params=query or None,
+            json=body,
+            headers=lambda _: headers,
+            idempotent=idempotent,
+            reads=reads,
+        )
 
     def _filled(self, template: Any, about: Mapping[str, Any]) -> Any:
         return self._filled_by(templates.fill, template, about)
