@@ -193,6 +193,23 @@ class Publishes(Protocol):
 
 
 @runtime_checkable
+class ResumesJobs(Protocol):
+    """Platforms that only queue what they are sent, and do not tell which jobs they have: ours are noted.
+
+    ``add`` and ``remove`` note each job (``batch.jobs.note``) before they wait for it, and that it is over
+    (``batch.jobs.done``).
+    """
+
+    def resume(self, list_id: str, job_ids: Sequence[str]) -> None:
+        """Waits until none of these jobs, left by runs that ended before them, can change the list any more.
+
+        Called before anything else is sent: else an old addition could come after a new removal. A job that the platform
+        does not know any more is over. Raises NotApplied where one is still under way after the usual time.
+        """
+        ...
+
+
+@runtime_checkable
 class WritesRecords(Protocol):
     """Platforms that keep records of people outside of any list: modes ``upsert``, ``update`` and ``insert``."""
 

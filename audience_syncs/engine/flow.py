@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import sqlalchemy as sa
 
-from audience_syncs.destinations.contract import Destination, DestinationSpec, TellsMatchedUsers
+from audience_syncs.destinations.contract import Destination, DestinationSpec, ResumesJobs, TellsMatchedUsers
 from audience_syncs.engine import records
 from audience_syncs.engine.approvals import pass_guard
 from audience_syncs.engine.calls import calls
@@ -42,6 +42,7 @@ from audience_syncs.model.values import (
     SyncReport,
 )
 from audience_syncs.warehouse.connection import Warehouse, in_words, lost
+from audience_syncs.warehouse.jobs import Jobs
 from audience_syncs.warehouse.matched import keep_matched
 from audience_syncs.warehouse.state import State
 
@@ -247,6 +248,7 @@ class Run:
             return
         self.tell(Progress("find the list", 0))
         self.list = keeper.find(destination, self.clock())
+        self._wait_for_jobs(destination, self.list.id)
         deliver(
             connection,
             self.warehouse,
@@ -257,6 +259,15 @@ class Run:
             progress=self.tell,
             clock=self.clock,
         )
+
+    def _wait_for_jobs(self, destination: Destination, list_id: str) -> None:
+        """What runs before this one left under way at a platform that works on its own time."""
+        jobs = Jobs(self.warehouse, self.name)
+        left = jobs.left() if isinstance(destination, ResumesJobs) else []
+        if left and isinstance(destination, ResumesJobs):
+            self.tell(Progress("wait for jobs of an earlier run", 0))
+            destination.resume(list_id, left)
+            jobs.forget(left)
 
     def _settle_now(self, connection: sa.Connection, plan: Plan) -> None:
         if self._is_settled or lost(connection):

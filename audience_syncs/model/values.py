@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class VerdictKind(StrEnum):
@@ -52,12 +52,35 @@ class Outgoing:
     new: bool = False
 
 
+class JobNotes(Protocol):
+    """Remembers work that a platform only queued, so that a run which follows a killed one waits for it."""
+
+    def note(self, job_id: str) -> None:
+        """The platform works on this job; remembered when this returns."""
+        ...
+
+    def done(self, job_id: str) -> None:
+        """The job is over."""
+        ...
+
+
+class NoJobs:
+    """Forgets: for calls outside of a run."""
+
+    def note(self, job_id: str) -> None:
+        return
+
+    def done(self, job_id: str) -> None:
+        return
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Members for one delivery call. ``number`` counts from 1 to ``of`` within one phase (removals or additions).
 
     ``session`` is a positive 63-bit integer, the same for all batches of a phase, for platforms that group uploads;
-    ``total`` is the number of members in the phase. ``fields`` are all fields of the sync's mapping: one that a member
+    ``total`` is the number of members in the phase. ``jobs`` is where a platform that works on them later has its jobs
+    remembered (``ResumesJobs``). ``fields`` are all fields of the sync's mapping: one that a member
     who is added lacks is null, or could not be made out.
     """
 
@@ -67,6 +90,7 @@ class Batch:
     session: int = 1
     total: int = 0
     fields: Sequence[str] = ()
+    jobs: JobNotes = field(default=NoJobs(), compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.members)

@@ -21,6 +21,8 @@ STEPS: Mapping[int, Sequence[str]] = {
     ),
     # Only new tables: alerts, alert_messages, paces.
     2: (),
+    # Only a new table: jobs.
+    3: (),
 }
 """Version -> the statements that lead from it to the next one."""
 

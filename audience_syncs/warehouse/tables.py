@@ -11,7 +11,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Version of these tables; raised with every change of their shape, together with a step in ``migrations``."""
 
 Identifiers = sa.ARRAY(sa.Text)
@@ -152,6 +152,15 @@ class StateTables:
             sa.Column("batch", sa.Integer, primary_key=True),
             sa.Column("sent_at", instant, nullable=False),
             sa.Column("booked_at", instant, comment="null: sent, no answer booked"),
+        )
+
+        self.jobs = sa.Table(
+            "jobs",
+            self.metadata,
+            sa.Column("sync", sa.Text, primary_key=True),
+            sa.Column("job_id", sa.Text, primary_key=True, comment="the platform's id of what it queued"),
+            sa.Column("noted_at", instant, nullable=False, server_default=sa.func.now()),
+            comment="work that a platform has queued and not finished, as far as we know",
         )
 
         self.verdicts = sa.Table(
