@@ -32,7 +32,7 @@ from audience_syncs.model.errors import DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import JobNotes
 
 _ID = re.compile(r"[\x21-\x7e]{1,300}")
-_NOTE = re.compile(r"(sent|request) (\d{1,12}) ([\x21-\x7e]{1,300})")
+_NOTE = re.compile(r"(sent|request) (\d{1,15}) ([\x21-\x7e]{1,300})")
 _UNKNOWN_REQUEST = ("INVALID_REQUEST_ID", "NOT_FOUND", "REQUEST_TOO_OLD")
 _SILENCES = 5
 """How often in a row a status may not be had before nobody waits for it any longer."""
@@ -96,7 +96,7 @@ class Uploads:
             **(self.envelope if adding else {}),
             **({"validateOnly": True} if self.validate_only else {}),
         }
-        sent_at = int(time.time())
+        sent_at = int(time.time() * 1_000)
         intent = f"sent {sent_at} {secrets.token_hex(8)}"
         jobs.note(intent)
         operation = "ingest" if adding else "remove"
@@ -178,7 +178,7 @@ class Uploads:
         if found is None:
             return False
         kind, sent_at, request_id = found.groups()
-        is_young = time.time() < int(sent_at) + 1 + self.unanswered_wait_s
+        is_young = time.time() < int(sent_at) / 1_000 + self.unanswered_wait_s
         if kind == "sent":
             return is_young
         try:
@@ -189,7 +189,7 @@ class Uploads:
     def _shortest(self, notes: Sequence[str]) -> float:
         """Until the first of these lost answers does not matter any more."""
         moments = [int(found[2]) for note in notes if (found := _NOTE.fullmatch(note)) and found[1] == "sent"]
-        left = [max(0.01, moment + 1 + self.unanswered_wait_s - time.time()) for moment in moments]
+        left = [max(0.01, moment / 1_000 + self.unanswered_wait_s - time.time()) for moment in moments]
         return min([self.longest_pause_s, *left])
 
     def _outcome(self, request_id: str, *, lost_is_over: bool = False) -> Outcome:
