@@ -121,18 +121,17 @@ class Uploads:
         self, path: str, operation: str, body: Mapping[str, Any], jobs: JobNotes, intent: str
     ) -> tuple[Answer, bool]:
         """The answer, and whether no attempt was left without one."""
-        with watch() as doubt:
-            try:
+        try:
+            with watch() as doubt:
                 answer = self.http.request("POST", path, operation=operation, json=body)
-            except (NotApplied, DestinationError):
-                if not doubt.arose:
-                    jobs.done(intent)
-                raise
-            finally:
-                arose = doubt.arose
-        if arose:
-            may_have_been_applied()
-        return answer, not arose
+        except (NotApplied, DestinationError):
+            if not doubt.arose:
+                jobs.done(intent)
+            raise
+        finally:
+            if doubt.arose:
+                may_have_been_applied()
+        return answer, not doubt.arose
 
     def wait(self, uploads: Sequence[Upload], jobs: JobNotes) -> list[Outcome]:
         """What became of each. Raises DestinationError where Google refuses to say."""

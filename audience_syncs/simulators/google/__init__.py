@@ -6,6 +6,7 @@ lists      user lists: made, found with a filter, closed
 ingestion  uploads: checked as a whole, carried out a little later, told as counts
 people     accounts that identifiers find, and who is in which list
 errors     ``google.rpc.Status``
+enums      enums by name or number
 """
 
 from audience_syncs.simulators.google.account import Google

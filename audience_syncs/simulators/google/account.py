@@ -21,6 +21,7 @@ import orjson
 
 from audience_syncs.simulators import tokens
 from audience_syncs.simulators.google import errors
+from audience_syncs.simulators.google.enums import named
 from audience_syncs.simulators.google.errors import Refused
 from audience_syncs.simulators.google.ingestion import Ingestion
 from audience_syncs.simulators.google.lists import Lists
@@ -66,10 +67,10 @@ class Google(Platform):
 
     def read(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Call:
         operation, target = "unknown", {}
-        for wanted, matches, named in ROUTES:
+        for wanted, matches, kind in ROUTES:
             found = matches(f"/{path}")
             if wanted == method and found:
-                operation, target = named, found.groupdict()
+                operation, target = kind, found.groupdict()
                 break
         refusal = errors.error(404, "NOT_FOUND", "Requested entity was not found.") if operation == "unknown" else None
         parsed: Any = None
@@ -77,7 +78,7 @@ class Google(Platform):
             parsed = tokens.form_of(body)
         elif body.strip():
             try:
-                parsed = orjson.loads(body)
+                parsed = named(orjson.loads(body))
             except orjson.JSONDecodeError as bad:
                 refusal = refusal or errors.unreadable(str(bad))
         rows = parsed.get("audienceMembers") if isinstance(parsed, dict) else None

@@ -35,6 +35,7 @@ class People:
             "CREATE INDEX IF NOT EXISTS identifiers_by_person ON identifiers (person)",
             "CREATE TABLE IF NOT EXISTS members (n INTEGER PRIMARY KEY AUTOINCREMENT, list INTEGER NOT NULL,"
             " person INTEGER NOT NULL, held TEXT NOT NULL, at REAL NOT NULL, UNIQUE (list, person))",
+            "CREATE INDEX IF NOT EXISTS members_by_person ON members (person)",
         )
 
     # Changing lists
