@@ -143,17 +143,26 @@ def test_a_membership_ends_unless_it_is_sent_again(url: str) -> None:
 @pytest.mark.parametrize(
     ("request_of", "reason"),
     [
-        (lambda list_id: {"audience_members": [member("a@x.io")], "terms_of_service": None}, "TERMS_AND_CONDITIONS_NOT_SIGNED"),
+        (
+            lambda list_id: {"audience_members": [member("a@x.io")], "terms_of_service": None},
+            "TERMS_AND_CONDITIONS_NOT_SIGNED",
+        ),
         (lambda list_id: {"audience_members": [member("a@x.io")], "encoding": None}, "REQUIRED_FIELD_MISSING"),
         (lambda list_id: {"audience_members": []}, "REQUIRED_FIELD_MISSING"),
         (lambda list_id: {"audience_members": [dm.AudienceMember()]}, "REQUIRED_FIELD_MISSING"),
-        (lambda list_id: {"audience_members": [member(*(f"{n}@x.io" for n in range(11)))]}, "TOO_MANY_USER_IDENTIFIERS"),
+        (
+            lambda list_id: {"audience_members": [member(*(f"{n}@x.io" for n in range(11)))]},
+            "TOO_MANY_USER_IDENTIFIERS",
+        ),
         (lambda list_id: {"audience_members": [_plain("anna@example.com")]}, "INVALID_HEX_ENCODING"),
         (lambda list_id: {"audience_members": [_plain("ab")]}, "INVALID_SHA256_FORMAT"),
         (lambda list_id: {"audience_members": [_address(postal_code="")]}, "REQUIRED_FIELD_MISSING"),
         (lambda list_id: {"audience_members": [_address(postal_code="1234")]}, "INVALID_POSTAL_CODE"),
         (lambda list_id: {"audience_members": [member("a@x.io")] * 10_001}, "TOO_MANY_AUDIENCE_MEMBERS"),
-        (lambda list_id: {"audience_members": [member("a@x.io")], "destinations": [destination(5)]}, "INVALID_USER_LIST_ID"),
+        (
+            lambda list_id: {"audience_members": [member("a@x.io")], "destinations": [destination(5)]},
+            "INVALID_USER_LIST_ID",
+        ),
         (lambda list_id: {"audience_members": [member("a@x.io")], "destinations": []}, "REQUIRED_FIELD_MISSING"),
     ],
 )
