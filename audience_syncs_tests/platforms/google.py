@@ -28,7 +28,6 @@ HARNESS = Harness(
     mappings=[
         {"email": "emails", "phone": "phone"},
         {"email": "emails"},
-        {"email": "email", "phone": "phone"},
     ],
     email="email",
     on_wire=sha,
