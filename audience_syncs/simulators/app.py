@@ -120,7 +120,9 @@ class Door:
 
 def _response(answer: Answer, entry: Entry, *, cut: bool = False) -> Response:
     entry["status"] = answer.status
-    content = b"" if answer.body is None else answer.body if isinstance(answer.body, bytes) else orjson.dumps(answer.body)
+    content = (
+        b"" if answer.body is None else answer.body if isinstance(answer.body, bytes) else orjson.dumps(answer.body)
+    )
     if cut:
         content = content[: max(1, len(content) // 2)] or b"{"
     told = {name.lower() for name in answer.headers}

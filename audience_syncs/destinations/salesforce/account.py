@@ -126,11 +126,10 @@ class Salesforce:
         told = self._campaigns.left(everything, batch)
         return [_worst([told[each] for each in sorted(some)]) for some in mine]
 
-    def _memberships(
-        self, member: Outgoing, by_key: Mapping[str, set[str]], by_person: Mapping[str, str]
-    ) -> set[str]:
+    def _memberships(self, member: Outgoing, by_key: Mapping[str, set[str]], by_person: Mapping[str, str]) -> set[str]:
         found = {each for key in self._people.keys_of(member) for each in by_key.get(key, ())}
-        return found | ({by_person[member.remote_id]} if member.remote_id in by_person else set())
+        known = by_person.get(member.remote_id or "")
+        return found | ({known} if known is not None else set())
 
     # Records
 
@@ -149,14 +148,14 @@ class Salesforce:
     def clear_fields(self, list_id: str, batch: Batch, fields: Sequence[str]) -> Sequence[Verdict]:
         """Rejected where they are out of the campaign and Salesforce refuses to empty a field."""
         mine, verdicts = self._records_of(batch), list(self.remove(list_id, batch))
-        ids = {each for each, verdict in zip(mine, verdicts, strict=True) for each in _if_out(each, verdict)}
+        ids = _of_those_out(mine, verdicts)
         told = self._people.emptied(self._of_kind(ids), fields, batch)
         return self._then(mine, verdicts, told, "NOT_CLEARED", "not all of its fields are empty")
 
     def delete_records(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
         """Rejected where they are out of the campaign and Salesforce refuses to delete the record."""
         mine, verdicts = self._records_of(batch), list(self.remove(list_id, batch))
-        ids = {each for each, verdict in zip(mine, verdicts, strict=True) for each in _if_out(each, verdict)}
+        ids = _of_those_out(mine, verdicts)
         told = self._people.deleted(self._of_kind(ids), batch)
         return self._then(mine, verdicts, told, "NOT_DELETED", "the record is still there")
 
@@ -196,8 +195,13 @@ class Salesforce:
         )
 
 
-def _if_out(records: set[str], verdict: Verdict) -> set[str]:
-    return records if verdict.kind is VerdictKind.ACCEPTED else set()
+def _of_those_out(records: Sequence[set[str]], out: Sequence[Verdict]) -> set[str]:
+    """The records of those who are out of the campaign."""
+    ids = set[str]()
+    for some, verdict in zip(records, out, strict=True):
+        if verdict.kind is VerdictKind.ACCEPTED:
+            ids |= some
+    return ids
 
 
 def _out_but(verdict: Verdict, code: str, words: str) -> Verdict:

@@ -35,9 +35,7 @@ _MAY_BE_GONE = GONE | {"INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", "FIELD_I
 class Campaigns:
     """Campaigns of one org."""
 
-    def __init__(
-        self, calls: Calls, queries: Queries, writes: Writes, people: People, status: str | None
-    ) -> None:
+    def __init__(self, calls: Calls, queries: Queries, writes: Writes, people: People, status: str | None) -> None:
         self._calls = calls
         self._queries = queries
         self._writes = writes

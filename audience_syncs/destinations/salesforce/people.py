@@ -125,9 +125,7 @@ class People:
 
     def _made(self, rows: Mapping[str, Row], batch: Batch) -> dict[str, Verdict]:
         by_email = self.key_field == EMAIL
-        change = Change(
-            Verb.INSERT if by_email else Verb.UPSERT, self.kind, self.key_field, repeatable=not by_email
-        )
+        change = Change(Verb.INSERT if by_email else Verb.UPSERT, self.kind, self.key_field, repeatable=not by_email)
         return self._writes.carry_out(change, list(rows.values()), batch)
 
     def _updated(self, rows: Mapping[str, Row], batch: Batch) -> dict[str, Verdict]:

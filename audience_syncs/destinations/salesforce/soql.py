@@ -23,6 +23,7 @@ Record = Mapping[str, Any]
 MOST_VALUES = 300
 LONGEST = 8_000
 AT_ONCE = 5
+_COMES_AGAIN = LIMITS | {"INVALID_QUERY_LOCATOR", "QUERY_TIMEOUT"}
 _ESCAPES = str.maketrans(
     {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 )
@@ -108,7 +109,7 @@ class Queries:
     def _following(self, answer: Answer, doing: str, operation: str) -> Iterator[Sequence[Record]]:
         seen = set[str]()
         while True:
-            if answer.status >= 500 or (answer.status >= 400 and error_code(answer) in LIMITS):
+            if answer.status >= 500 or (answer.status >= 400 and error_code(answer) in _COMES_AGAIN):
                 raise NotApplied(f"salesforce {operation}: HTTP {answer.status} in a part of the answer")
             if answer.status >= 400:
                 raise_refusal(answer, doing)
