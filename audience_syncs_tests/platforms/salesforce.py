@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from audience_syncs_tests.platforms.harness import Harness, Opening
+from audience_syncs_tests.platforms.harness import Harness, Opening, Unpaced
 
 
 def opening(address: str, token: str, account: str) -> Opening:
@@ -20,7 +20,8 @@ def opening(address: str, token: str, account: str) -> Opening:
 def hurry(opened: Any) -> None:
     opened._jobs.first_pause_s = opened._jobs.longest_pause_s = 0.003
     opened._writes.first_pause_s = 0.001
-    opened._sign_in._tokens._http._first_backoff_s = 0.001
+    tokens = opened._sign_in._tokens._http
+    tokens._first_backoff_s, tokens.pace = 0.001, Unpaced()
 
 
 HARNESS = Harness(
