@@ -20,6 +20,7 @@ import io
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.http import Answer
@@ -33,6 +34,7 @@ JOBS = "/jobs/ingest"
 MOST_BYTES = 90_000_000
 _OVER = frozenset({"JobComplete", "Failed", "Aborted"})
 _READS = 3
+_WHY = re.compile(r"(?:null:)?([A-Za-z]{3,40}) :", re.ASCII)
 _FIELD = re.compile(r"Field name not found : (\w{1,80})", re.ASCII)
 NOT_MENTIONED = Verdict(VerdictKind.UNKNOWN, "NOT_MENTIONED", "the job's results do not tell of this record")
 NOT_PROCESSED = Verdict(VerdictKind.RETRYABLE, "NOT_PROCESSED", "the job ended before it came to this record")
@@ -206,8 +208,10 @@ class Jobs:
             for row in self._results(job, "failedResults", failed):
                 verdicts[_key(change, row, wanted)] = _failure(row.get("sf__Error", ""))
         if told.get("state") != "JobComplete":
+            why = _WHY.match(str(told.get("errorMessage") or ""))
+            unprocessed = replace(NOT_PROCESSED, reason=f"{NOT_PROCESSED.reason}{f' ({why[1]})' if why else ''}")
             for row in self._results(job, "unprocessedrecords", None):
-                verdicts.setdefault(_key(change, row, wanted), NOT_PROCESSED)
+                verdicts.setdefault(_key(change, row, wanted), unprocessed)
         return {key: verdicts.get(key, NOT_MENTIONED) for key in wanted}
 
     def _results(self, job: str, which: str, expected: int | None) -> list[dict[str, str]]:

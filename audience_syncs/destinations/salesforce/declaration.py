@@ -63,7 +63,9 @@ class SalesforceSettings(settings.ApiSettings):
     )
     api_version: str = Field(default="62.0", pattern=r"^\d{2,3}\.0$", description="Version of the API. Default: 62.0.")
     bulk_above: int = Field(
-        default=2_000, ge=0, description="From how many members on jobs are used (Bulk API 2.0). Default: above 2000."
+        default=2_000,
+        ge=0,
+        description="Runs that change more members than this use jobs (Bulk API 2.0). Default: 2000.",
     )
     job_wait_s: float = Field(
         default=1_800, ge=0.1, le=86_400, description="Seconds to wait for a job to be carried out. Default: 1800."

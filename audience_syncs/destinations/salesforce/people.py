@@ -27,6 +27,8 @@ from audience_syncs.model.values import Batch, FieldValue, Outgoing, Verdict, Ve
 
 _NEVER_EMPTIED = frozenset({EMAIL, "LastName", "Company", "Id"})
 """What a record is found by, or cannot be without."""
+EMPTIES = "#N/A"
+"""What empties a field in a job, so that no value can be it: spreadsheets write it for "not available"."""
 NOT_THERE = Verdict(VerdictKind.REJECTED, "NOT_FOUND", "Salesforce has nobody like this, and an update makes none")
 CONVERTED = Verdict(VerdictKind.REJECTED, "CONVERTED", "the lead has become a contact, and is not written any more")
 GONE_MEANWHILE = Verdict(VerdictKind.RETRYABLE, "GONE", "the record was deleted while it was being updated")
@@ -69,9 +71,8 @@ class People:
         for member in batch.members:
             key = self.key_of(member)
             if key is not None:
-                found.setdefault(key, {}).update(
-                    {name: _text(value) for name, value in member.fields.items() if name != self.key_field}
-                )
+                texts = {name: _text(value) for name, value in member.fields.items() if name != self.key_field}
+                found.setdefault(key, {}).update({name: text for name, text in texts.items() if text != EMPTIES})
         return found
 
     # Looking up

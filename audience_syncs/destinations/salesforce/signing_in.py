@@ -22,6 +22,9 @@ from audience_syncs.destinations.sign_in import Tokens, oauth_error
 from audience_syncs.model.errors import AccessRefused, DefinitionError
 
 PATH = "/services/oauth2/token"
+_KEEP_OWNERS = {"Sforce-Auto-Assign": "FALSE"}
+"""Without it, every update of a lead would run the org's assignment rules, and may give the lead to another owner (REST API
+Developer Guide, Assignment Rule Header: "the default value is TRUE"). Jobs run none unless one is named."""
 _JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LASTS_S = 170
 _REMEDY = (
@@ -78,7 +81,7 @@ def fingerprint(secrets: Mapping[str, str], given: SalesforceSettings) -> str:
 
 def client(base_url: str, sign_in: SignedIn, **more: object) -> HttpClient:
     """The HTTP client of an org, which goes where the org is."""
-    http = HttpClient(base_url, platform="salesforce", headers={}, sign_in=sign_in, **more)  # type: ignore[arg-type]
+    http = HttpClient(base_url, platform="salesforce", headers=_KEEP_OWNERS, sign_in=sign_in, **more)  # type: ignore[arg-type]
     sign_in.moved = http.move_to
     return http
 

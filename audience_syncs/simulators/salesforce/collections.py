@@ -17,6 +17,8 @@ from audience_syncs.simulators.salesforce.records import Records
 from audience_syncs.simulators.store import Store
 
 MOST = 200
+QUEUE = "00GSim000000001AAA"
+"""To whom the assignment rules of the org give every lead."""
 PREFIXES = {each.prefix: each for each in OBJECTS.values()}
 _ROLLED_BACK = BadRecord("ALL_OR_NONE_OPERATION_ROLLED_BACK", "Record rolled back because not all records were valid")
 Step = Callable[[sqlite3.Connection], dict[str, Any]]
@@ -30,9 +32,16 @@ class Collections:
         self._records = records
 
     def write(
-        self, method: str, target: Mapping[str, str], body: object, rejected: frozenset[int], now: float
+        self,
+        method: str,
+        target: Mapping[str, str],
+        body: object,
+        rejected: frozenset[int],
+        now: float,
+        *,
+        assigns: bool = False,
     ) -> Answer:
-        """POST and PATCH of many."""
+        """POST and PATCH of many. ``assigns``: leads are given to whom the org's assignment rules name."""
         given = body.get("records") if isinstance(body, dict) else None
         if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
             raise Refused(
@@ -41,6 +50,8 @@ class Collections:
                 )
             )
         self._check_size(len(given))
+        if assigns:
+            given = [{**each, "OwnerId": QUEUE} if _is_lead(each) else each for each in given]
         steps = [self._step(method, target, each, now) for each in given]
         return self._carried_out(steps, rejected, bool(isinstance(body, dict) and body.get("allOrNone")))
 
@@ -138,6 +149,10 @@ class Collections:
         if rows > MOST:
             text = f"record limit reached. cannot submit more than {MOST} records in this call"
             raise Refused(error(400, "EXCEEDED_ID_LIMIT", text))
+
+
+def _is_lead(record: Mapping[str, Any]) -> bool:
+    return (record.get("attributes") or {}).get("type") == "Lead"
 
 
 def _not_wanted() -> BadRecord:

@@ -223,7 +223,8 @@ class Salesforce(Platform):
             return self._collections.delete(call.query, rejected)
         if kind.startswith("many."):
             wanted = {name: target[name] for name in ("object", "by") if name in target}
-            return self._collections.write(call.method, wanted, call.body, rejected, now)
+            assigns = call.headers.get("sforce-auto-assign", "TRUE").upper() != "FALSE"
+            return self._collections.write(call.method, wanted, call.body, rejected, now, assigns=assigns)
         return self._collections.one(call.method, target, call.body, rejected, now)
 
     def _of_jobs(self, call: Call, rejected: frozenset[int], who: str, now: float) -> Answer:
