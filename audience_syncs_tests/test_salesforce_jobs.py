@@ -226,14 +226,14 @@ def test_secrets_that_cannot_sign_in_are_refused_before_anything_is_sent(
 
 
 def test_calls_go_to_the_instance_that_the_token_is_for() -> None:
-    count = [f"GET {DATA}/query?q=SELECT COUNT() FROM CampaignMember WHERE CampaignId = '701A0000000001IAA'"]
+    count = [f"GET {DATA}/query?q=SELECT COUNT() FROM CampaignMember WHERE CampaignId = '701A00000000001AAA'"]
     instance = Script([{"asked": count[0], "answer": {"body": {"totalSize": 3}}}])
     with played(instance) as there:
         body = {"access_token": "00Dsession", "instance_url": there}
         login = Script([{"asked": "POST /services/oauth2/token", "answer": {"body": body}}])
         with played(login) as here:
             account = opened(here, base_url=None, my_domain=here)
-            assert account.matched_users("701A0000000001IAA").lower == 3
+            assert account.matched_users("701A00000000001AAA").lower == 3
             assert account.records().url == f"{there}/lightning/o/Contact/list"
     assert (instance.wrong, login.wrong) == ([], [])
 

@@ -89,7 +89,7 @@ def test_its_client_brings_people_by_jobs(client: Salesforce, url: str) -> None:
     [done] = client.bulk2.Contact.insert(records=rows, wait=0.05)
     assert (done["numberRecordsTotal"], done["numberRecordsFailed"]) == (2_100, 1)
     failed = client.bulk2.Contact.get_failed_records(done["job_id"])
-    assert failed.splitlines()[0] == '"sf__Id","sf__Error","Email","LastName","FirstName"'
+    assert failed.startswith('"sf__Id","sf__Error",')
     assert "REQUIRED_FIELD_MISSING:Required fields are missing: [LastName]:LastName --" in failed
     assert len(client.bulk2.Contact.get_successful_records(done["job_id"]).splitlines()) == 2_100
     first = client.query("SELECT Id, LastName FROM Contact ORDER BY Email")

@@ -103,11 +103,8 @@ class Salesforce:
 
     def _joined(self, list_id: str, people: Mapping[str, str], batch: Batch) -> dict[str, Verdict]:
         """Person's id -> verdict. Who was added before is probably a member, and looked up rather than sent."""
-        known = {
-            people[key]
-            for member in batch.members
-            if not member.new and (key := self._people.key_of(member)) is not None and key in people
-        }
+        keys = [self._people.key_of(member) for member in batch.members if not member.new]
+        known = dict.fromkeys(people[key] for key in keys if key is not None and key in people)
         there = self._campaigns.memberships(list_id, known)
         others = [each for each in dict.fromkeys(people.values()) if each not in there]
         verdicts = {each: Verdict(VerdictKind.ACCEPTED, remote_id=each) for each in there}
@@ -116,7 +113,7 @@ class Salesforce:
     def remove(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
         """By every address, and by the record that is known: of a member whose email was changed in a run that was cut off,
         the ledger has both addresses, and one record."""
-        keys = {key for member in batch.members for key in self._people.keys_of(member)}
+        keys = list(dict.fromkeys(key for member in batch.members for key in self._people.keys_of(member)))
         by_key = self._campaigns.memberships_by_key(list_id, keys)
         by_person = self._campaigns.memberships(list_id, ids_of(batch.members))
         mine = [self._memberships(member, by_key, by_person) for member in batch.members]
@@ -161,7 +158,7 @@ class Salesforce:
 
     def _records_of(self, batch: Batch) -> list[set[str]]:
         """The records of each member: the one that is known, and the one that each of their addresses finds."""
-        by_key = self._people.find({key for member in batch.members for key in self._people.keys_of(member)})
+        by_key = self._people.find(key for member in batch.members for key in self._people.keys_of(member))
         return [
             {by_key[key].id for key in self._people.keys_of(member) if key in by_key}
             | ({member.remote_id} if member.remote_id else set())

@@ -69,7 +69,8 @@ class Calls:
         return self._call(method, path, operation=operation, **more)
 
     def _call(self, method: str, path: str, *, operation: str, **more: Any) -> Answer:
-        if self._spent:
+        # What was begun is brought to its end: a job is followed, whatever that costs.
+        if self._spent and (operation == "jobs.create" or not operation.startswith("jobs.")):
             raise NotApplied(
                 f"salesforce: {self._spent}",
                 where=self.where,

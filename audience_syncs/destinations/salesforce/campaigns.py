@@ -188,7 +188,10 @@ class Campaigns:
         """Deletes memberships; the people stay. One that is gone already is accepted."""
         rows = [{"Id": each} for each in sorted(memberships)]
         told = self._writes.carry_out(Change(Verb.DELETE, MEMBER, "Id"), rows, batch)
-        return {each: ACCEPTED if verdict.reason_code in GONE else verdict for each, verdict in told.items()}
+        return {
+            each: ACCEPTED if verdict.kind is VerdictKind.ACCEPTED or verdict.reason_code in GONE else verdict
+            for each, verdict in told.items()
+        }
 
 
 def remote(found: Record) -> RemoteList:
