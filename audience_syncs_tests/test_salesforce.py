@@ -12,9 +12,10 @@ import pytest
 import requests
 
 from audience_syncs.destinations.contract import ListRequest
+from audience_syncs.destinations.salesforce.rows import is_gone, refused
 from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import AccessRefused, AudienceSyncsError, DestinationError, ListMissing, NotApplied
-from audience_syncs.model.values import Batch, Outgoing, VerdictKind
+from audience_syncs.model.values import Batch, Outgoing, Verdict, VerdictKind
 from audience_syncs.simulators.server import SimulatorServer
 from audience_syncs_tests.salesforce_bench import KEYS, Org, codes, kinds, opened, people, person
 
@@ -97,9 +98,14 @@ def test_values_of_every_kind_arrive_as_they_are(either: Org) -> None:
     batch = Batch([person(n, FirstName=text, Note__c=[text, "b"]) for n, text in enumerate(HOSTILE)])
     verdicts = either.account.add(either.campaign, batch)
     assert kinds(verdicts) == ["accepted"] * len(HOSTILE)
-    for text, verdict in zip(HOSTILE, verdicts, strict=True):
-        held = either.held(verdict.remote_id)
+    for sent, verdict in zip(HOSTILE, verdicts, strict=True):
+        held, text = either.held(verdict.remote_id), sent.replace("\r\n", "\n")
         assert (held["FirstName"], held["Note__c"]) == (text, f"{text};b")
+
+
+def test_characters_that_no_text_has_are_left_out(either: Org) -> None:
+    [verdict] = either.account.add(either.campaign, people(1, FirstName="Zo\x00ë\x1b\tB"))
+    assert either.held(verdict.remote_id)["FirstName"] == "Zoë\tB"
 
 
 def test_one_who_is_refused_does_not_stop_the_others(either: Org) -> None:
@@ -298,9 +304,24 @@ def test_a_lost_answer_makes_nobody_twice_and_is_never_a_rejection(url: str, kin
 
 
 def test_a_field_that_does_not_exist_stops_the_run_with_its_name(either: Org) -> None:
-    with pytest.raises(DestinationError, match="ShoeSize") as refused:
+    with pytest.raises(DestinationError, match="ShoeSize") as stopped:
         either.account.add(either.campaign, people(1, ShoeSize="44"))
-    assert refused.value.code == "NO_SUCH_FIELD"
+    assert stopped.value.code == "NO_SUCH_FIELD"
+
+
+def test_a_field_that_our_user_may_not_write_stops_the_run_instead_of_rejecting_everybody(org: Org) -> None:
+    told = Verdict(VerdictKind.REJECTED, "INVALID_FIELD_FOR_INSERT_UPDATE", "invalid field for insert update: Tier__c")
+    org.account._writes._collections.send = lambda change, rows, jobs: dict.fromkeys(map(change.key_of, rows), told)
+    with pytest.raises(DestinationError, match="`Tier__c`") as stopped:
+        org.account.add(org.campaign, people(1, 2, Tier__c="gold"))
+    assert "field-level security" in stopped.value.remedy
+
+
+def test_a_record_that_is_gone_is_told_from_one_that_is_referred_to() -> None:
+    assert is_gone(refused("ENTITY_IS_DELETED"))
+    assert is_gone(refused("INVALID_CROSS_REFERENCE_KEY", ["Id"]))
+    assert not is_gone(refused("INVALID_CROSS_REFERENCE_KEY", ["AccountId"]))
+    assert not is_gone(refused("DUPLICATE_VALUE"))
 
 
 def test_where_everything_is_refused_nobody_is_called_rejected_for_it(either: Org) -> None:
@@ -336,6 +357,7 @@ def test_calls_stop_before_the_org_has_none_left(url: str) -> None:
     with pytest.raises(NotApplied, match="API calls of 24 hours are spent") as stopped:
         spent.add(found.id, people(1))
     assert "daily_calls_percent" in stopped.value.remedy
+    assert spent.matched_users(found.id).lower == 0
     generous = opened(url, "spent", daily_calls_percent=100)
     assert kinds(generous.add(found.id, people(1))) == ["accepted"]
 

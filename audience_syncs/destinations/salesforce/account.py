@@ -20,7 +20,7 @@ from audience_syncs.destinations.salesforce.campaigns import Campaigns, remote
 from audience_syncs.destinations.salesforce.collections import Collections
 from audience_syncs.destinations.salesforce.declaration import Kind, SalesforceSettings
 from audience_syncs.destinations.salesforce.people import CONVERTED, People, ids_of, is_contact
-from audience_syncs.destinations.salesforce.rows import GONE
+from audience_syncs.destinations.salesforce.rows import is_gone
 from audience_syncs.destinations.salesforce.signing_in import client, fingerprint, signed_in
 from audience_syncs.destinations.salesforce.soql import Queries
 from audience_syncs.destinations.salesforce.writes import Writes
@@ -203,7 +203,7 @@ def _of_those_out(records: Sequence[set[str]], out: Sequence[Verdict]) -> set[st
 
 def _out_but(verdict: Verdict, code: str, words: str) -> Verdict:
     """They are out of the campaign: retryable would say that nothing has happened."""
-    if verdict.kind is VerdictKind.ACCEPTED or verdict.reason_code in GONE:
+    if verdict.kind is VerdictKind.ACCEPTED or is_gone(verdict):
         return ACCEPTED
     kind = VerdictKind.UNKNOWN if verdict.kind is VerdictKind.RETRYABLE else verdict.kind
     return Verdict(kind, code, f"out of the campaign, but {words}: {verdict.reason}")

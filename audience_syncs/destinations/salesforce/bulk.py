@@ -9,6 +9,10 @@ which sync made one: so ours are noted (``batch.jobs``), before anything is uplo
 A job that was never closed changes nothing, so a lost answer before that leaves nothing in doubt: the job is aborted. A row that
 is in none of the three results is *unknown*.
 
+Lines end in LF, as the job says; a file with other line ends is refused as a whole ("LineEnding is invalid on user data",
+people report), so line breaks inside of values are LF, too. Columns are named exactly as the fields are: results "only include
+columns that are a match".
+
 [unsure], and what is done about it: what a field with an unknown name does (a Failed job with ``InvalidBatch``, others
 report: then the run is stopped); whether numbers of results are exact (results whose number differs are read again).
 """

@@ -69,8 +69,7 @@ class Calls:
         return self._call(method, path, operation=operation, **more)
 
     def _call(self, method: str, path: str, *, operation: str, **more: Any) -> Answer:
-        # What was begun is brought to its end: a job is followed, whatever that costs.
-        if self._spent and (operation == "jobs.create" or not operation.startswith("jobs.")):
+        if self._spent and not _goes_on(operation):
             raise NotApplied(
                 f"salesforce: {self._spent}",
                 where=self.where,
@@ -83,6 +82,11 @@ class Calls:
         if used is not None and int(used[1]) > int(used[2]) * self._share / 100:
             self._spent = f"{int(used[1]):,} of the org's {int(used[2]):,} API calls of 24 hours are spent"
         return answer
+
+
+def _goes_on(operation: str) -> bool:
+    """What was begun is brought to its end, whatever that costs: a job is followed, a run asks for the size."""
+    return operation == "size" or (operation.startswith("jobs.") and operation != "jobs.create")
 
 
 def errors_of(answer: Answer) -> list[Mapping[str, Any]]:

@@ -44,11 +44,13 @@ class Campaigns:
 
     # Campaigns
 
-    def by_id(self, name: str) -> Record:
+    def by_id(self, name: str, operation: str = "query") -> Record:
         """Raises ListMissing."""
         found: Sequence[Record] = ()
         if _ID.fullmatch(name) is not None:
-            found = self._queries.rows(f"SELECT Id, Name FROM Campaign WHERE Id = '{name}'", "read the campaign")
+            found = self._queries.rows(
+                f"SELECT Id, Name FROM Campaign WHERE Id = '{name}'", "read the campaign", operation
+            )
         if not found:
             raise ListMissing(
                 "the Salesforce campaign of this sync no longer exists, or its user may not see it",
@@ -113,7 +115,7 @@ class Campaigns:
             f"SELECT COUNT() FROM {MEMBER} WHERE CampaignId = '{campaign}'", "count the campaign's members"
         )
         if not count:
-            self.by_id(campaign)
+            self.by_id(campaign, "size")
         return MatchedUsers(
             lower=count, upper=count, as_of=datetime.now(UTC), exact=True, note="members of the campaign at Salesforce"
         )

@@ -40,7 +40,8 @@ class SalesforceSettings(settings.ApiSettings):
     external_id_field: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z]\w{0,76}__c$",
-        description="API name of an external id field of type text, by which members are found instead of by `Email`.",
+        description="API name, exactly as it is, of an external id field of type text; members are found by it instead of "
+        "by `Email`.",
     )
     defaults: dict[str, str] = Field(
         default_factory=dict,

@@ -11,13 +11,14 @@ campaign, and nothing is written to it.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from audience_syncs.destinations.salesforce.declaration import EMAIL, Kind
-from audience_syncs.destinations.salesforce.rows import GONE, Change, Row, Verb
+from audience_syncs.destinations.salesforce.rows import Change, Row, Verb, is_gone
 from audience_syncs.destinations.salesforce.soql import Queries, Record, among
 from audience_syncs.destinations.salesforce.writes import Writes
 from audience_syncs.destinations.stopping import rest
@@ -25,6 +26,7 @@ from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import NotApplied
 from audience_syncs.model.values import Batch, FieldValue, Outgoing, Verdict, VerdictKind
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _NEVER_EMPTIED = frozenset({EMAIL, "LastName", "Company", "Id"})
 """What a record is found by, or cannot be without."""
 EMPTIES = "#N/A"
@@ -133,8 +135,7 @@ class People:
         change = Change(Verb.UPDATE, self.kind, "Id")
         told = self._writes.carry_out(change, list(rows.values()), batch)
         return {
-            key: GONE_MEANWHILE if told[str(row["Id"])].reason_code in GONE else told[str(row["Id"])]
-            for key, row in rows.items()
+            key: GONE_MEANWHILE if is_gone(told[str(row["Id"])]) else told[str(row["Id"])] for key, row in rows.items()
         }
 
     def emptied(self, ids: Collection[str], fields: Iterable[str], batch: Batch) -> dict[str, Verdict]:
@@ -187,8 +188,10 @@ def _found(record: Record) -> Found | None:
 
 
 def _text(value: FieldValue) -> str:
-    """Several values are those of a multi-select picklist."""
-    return value if isinstance(value, str) else ";".join(value)
+    """Several values are those of a multi-select picklist. Characters that no text has are left out; line breaks are of
+    one kind: a job is refused as a whole whose lines seem to end in two ways."""
+    text = (value if isinstance(value, str) else ";".join(value)).replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROL.sub("", text)
 
 
 def is_contact(name: str) -> bool:

@@ -20,6 +20,8 @@ _FIELD = re.compile(r"[A-Za-z]\w{0,79}", re.ASCII)
 GONE = frozenset({"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "NOT_FOUND"})
 """What is said of a record that is no longer there."""
 ALREADY_THERE = "DUPLICATE_VALUE"
+NOT_WRITABLE = "INVALID_FIELD_FOR_INSERT_UPDATE"
+"""A field that our user may not write: with every row."""
 _COMES_AGAIN = frozenset(
     {
         "UNABLE_TO_LOCK_ROW",
@@ -32,7 +34,6 @@ _COMES_AGAIN = frozenset(
         "PROCESSING_HALTED",
         "ALL_OR_NONE_OPERATION_ROLLED_BACK",
         "INTERNAL_ERROR",
-        "APEX_DATA_ACCESS_RESTRICTION",
     }
 )
 _WORDS = {
@@ -63,6 +64,12 @@ class Change:
 
     def key_of(self, row: Row) -> str:
         return str(row[self.key])
+
+
+def is_gone(verdict: Verdict) -> bool:
+    """Whether the record itself is no longer there; the same code names a field that refers to one that is not."""
+    _, colon, named = verdict.reason.rpartition(": ")
+    return verdict.reason_code in GONE and (not colon or named == "Id")
 
 
 def refused(code: str, fields: Sequence[object] = ()) -> Verdict:

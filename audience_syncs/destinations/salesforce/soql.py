@@ -65,7 +65,7 @@ class Queries:
 
     def count(self, query: str, doing: str) -> int:
         """What ``SELECT COUNT()`` counts."""
-        answer = self._calls.get("/query", {"q": query}, operation="query")
+        answer = self._calls.get("/query", {"q": query}, operation="size")
         if answer.status >= 400:
             raise_refusal(answer, doing)
         found = answer.body.get("totalSize") if isinstance(answer.body, dict) else None

@@ -13,8 +13,9 @@ from enum import StrEnum
 
 from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.salesforce.bulk import Jobs
+from audience_syncs.destinations.salesforce.calls import no_such_field
 from audience_syncs.destinations.salesforce.collections import Collections
-from audience_syncs.destinations.salesforce.rows import Change, Row
+from audience_syncs.destinations.salesforce.rows import NOT_WRITABLE, Change, Row
 from audience_syncs.destinations.stopping import rest
 from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import Batch, JobNotes, Verdict, VerdictKind
@@ -73,8 +74,16 @@ class Writes:
                 if any(each.kind in (VerdictKind.ACCEPTED, VerdictKind.UNKNOWN) for each in verdicts.values()):
                     may_have_been_applied()
                 raise
+            self._check_rights(change, verdicts)
             left = [row for row in left if verdicts[change.key_of(row)].reason_code == "UNABLE_TO_LOCK_ROW"]
         return verdicts
+
+    def _check_rights(self, change: Change, verdicts: Mapping[str, Verdict]) -> None:
+        """A field that nobody's record takes from us is no fault of theirs. Raises DestinationError."""
+        named = [verdict for verdict in verdicts.values() if verdict.reason_code == NOT_WRITABLE]
+        if named and all(verdict.kind is VerdictKind.REJECTED for verdict in verdicts.values()):
+            _, colon, field = named[0].reason.rpartition(": ")
+            raise no_such_field(field if colon else "", f"{change.verb} {change.object} records")
 
     def _divided(
         self,
