@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,7 @@ _PLAN_COLUMNS = (
     "payload_digest",
     "identifiers",
     "before",
+    "lacks",
     "payload",
     "reason_code",
     "reason",
@@ -197,9 +198,9 @@ class _Classifier:
         they have now and by what they were once added with."""
         held = list(before or ())
         if self._mode.family is ModeFamily.RECORDS:
-            return Prepared(prepared.payload, prepared.digest, held)
+            return replace(prepared, identifiers=held)
         named = [*prepared.identifiers, *(text for text in held if text not in prepared.identifiers)]
-        return Prepared(orjson.dumps(fields_of(named)).decode(), prepared.digest, [])
+        return replace(prepared, payload=orjson.dumps(fields_of(named)).decode(), identifiers=[])
 
 
 def _of_members(connection: sa.Connection, stage: sa.Subquery, members: sa.Table) -> Iterator[Sequence[Sequence[Any]]]:
@@ -253,6 +254,7 @@ class PlanWriter:
             prepared.digest if usable else None,
             prepared.identifiers,
             before,
+            prepared.lacks,
             prepared.payload if phase in SENDING else None,
             None if usable else NO_IDENTIFIER,
             None if usable else prepared.reason,
