@@ -214,6 +214,7 @@ class Run:
             run_id=self.run_id,
             now=self.clock(),
             progress=self.tell,
+            refresh_after=self.spec.refresh_after,
         )
 
     def plan(self, connection: sa.Connection, *, adopting: bool = False) -> Plan:
