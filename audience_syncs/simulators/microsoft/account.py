@@ -46,7 +46,8 @@ class Microsoft(Platform):
     def read(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Call:
         path = f"/{path}"
         if method == "POST" and TOKEN(path):
-            return Call(method, path, query, headers, "token", form_of(body))
+            # Not as the body: that is kept in the journal, where nobody's token belongs.
+            return Call(method, path, query, headers, "token", target=form_of(body))
         refusal = None
         parsed: Any = None
         try:
@@ -139,7 +140,7 @@ class Microsoft(Platform):
     def _answer(self, call: Call, rejected: frozenset[int]) -> Answer:
         now = self.clock.now()
         if call.operation == "token":
-            return self._token(call.body, now)
+            return self._token(call.target, now)
         who = self._who(call, now)
         account, customer = call.headers["customeraccountid"], call.headers["customerid"]
         terms = not who.startswith("noterms")
