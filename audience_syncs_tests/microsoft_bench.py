@@ -68,15 +68,15 @@ class World:
 
     def members(self) -> list[dict[str, Any]]:
         path = f"{self.url}/_simulator/microsoft/lists/{self.list_id}/members"
-        found: dict[str, Any] = requests.get(path, timeout=10).json()
-        return found["members"]  # type: ignore[no-any-return]
+        found: list[dict[str, Any]] = requests.get(path, timeout=10).json()["members"]
+        return found
 
     def emails(self) -> set[str]:
         return {member["email"] for member in self.members() if "email" in member}
 
     def received(self) -> list[dict[str, Any]]:
-        found: Any = requests.get(f"{self.url}/_simulator/microsoft/requests", timeout=10).json()
-        return found["requests"] if isinstance(found, dict) else found
+        found: list[dict[str, Any]] = requests.get(f"{self.url}/_simulator/microsoft/requests", timeout=10).json()
+        return found
 
     def fault(self, **fault: Any) -> None:
         asked = {"platform": "microsoft", "retry_after_s": 0} | fault

@@ -5,12 +5,17 @@ It brings a module of the same name as another client, so that it lives in a fol
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from hashlib import sha256
 from typing import Any
 
 import requests
+
+
+def model(name: str, module: str) -> Any:
+    return getattr(importlib.import_module(f"openapi_client.models.campaign.{module}"), name)
 
 
 def main(url: str) -> None:
@@ -20,7 +25,6 @@ def main(url: str) -> None:
         OAuthTokens,
     )
     from bingads.service_client import ServiceClient  # type: ignore[import-not-found]
-    from openapi_client.models import campaign  # type: ignore[attr-defined]
 
     form = {
         "grant_type": "refresh_token",
@@ -34,17 +38,24 @@ def main(url: str) -> None:
     who = AuthorizationData(account_id=42, customer_id=77, developer_token="DEV123", authentication=signed_in)
     api: Any = ServiceClient("CampaignManagementService", 13, who, location=url)._api
 
-    wanted = campaign.CustomerList(Name="People", Scope="Account", ParentId="42", MembershipDuration=-1)
-    wanted.type = campaign.AudienceType.CUSTOMERLIST
-    made = api.add_audiences(campaign.AddAudiencesRequest(Audiences=[wanted]))
+    kind = model("AudienceType", "audience_type").CUSTOMERLIST
+    wanted = model("CustomerList", "customer_list")(
+        Name="People", Scope="Account", ParentId="42", MembershipDuration=-1
+    )
+    wanted.type = kind
+    made = api.add_audiences(model("AddAudiencesRequest", "add_audiences_request")(Audiences=[wanted]))
     assert not made.partial_errors, made
     (list_id,) = made.audience_ids
 
     def apply(action: str, items: list[str]) -> Any:
-        data = campaign.CustomerListUserData(
+        data = model("CustomerListUserData", "customer_list_user_data")(
             AudienceId=list_id, ActionType=action, CustomerListItemSubType="Email", CustomerListItems=items
         )
-        return api.apply_customer_list_user_data(campaign.ApplyCustomerListUserDataRequest(CustomerListUserData=data))
+        return api.apply_customer_list_user_data(
+            model("ApplyCustomerListUserDataRequest", "apply_customer_list_user_data_request")(
+                CustomerListUserData=data
+            )
+        )
 
     hashes = [sha256(f"p{number}@example.com".encode()).hexdigest() for number in range(5)]
     answer = apply("Add", [*hashes, "plain@example.com"])
@@ -53,7 +64,7 @@ def main(url: str) -> None:
     ]
     assert not apply("Remove", hashes[:2]).partial_errors
     time.sleep(0.6)
-    asked = campaign.GetAudiencesByIdsRequest(AudienceIds=[list_id], Type=campaign.AudienceType.CUSTOMERLIST)
+    asked = model("GetAudiencesByIdsRequest", "get_audiences_by_ids_request")(AudienceIds=[list_id], Type=kind)
     found = api.get_audiences_by_ids(asked)
     (shown,) = found.audiences
     assert (shown.name, shown.membership_duration, shown.id) == ("People", -1, list_id), shown
