@@ -74,6 +74,12 @@ def _salesforce() -> Platform:
     return Platform(salesforce.SPEC, salesforce.open_account, salesforce.declare, salesforce.check_mapping)
 
 
+def _microsoft() -> Platform:
+    from audience_syncs.destinations import microsoft
+
+    return Platform(microsoft.SPEC, microsoft.Microsoft)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -103,6 +109,7 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
     "salesforce": _salesforce,
+    "microsoft": _microsoft,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,
