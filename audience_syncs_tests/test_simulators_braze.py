@@ -61,7 +61,8 @@ def test_objects_that_are_wrong_are_named_by_their_place_and_the_others_are_take
 
 
 def test_nothing_in_order_is_a_refusal_of_all(url: str) -> None:
-    for body in ({}, {"attributes": []}, {"attributes": "x"}, {"attributes": [{"x": 1}]}, []):
+    bodies: list[Any] = [{}, {"attributes": []}, {"attributes": "x"}, {"attributes": [{"x": 1}]}, []]
+    for body in bodies:
         answer = post(url, "/users/track", body)
         assert answer.status_code == 400
         assert answer.json()["message"].startswith("Valid data must be provided")
