@@ -14,10 +14,10 @@ import pytest
 import requests
 
 from audience_syncs.destinations.braze.declaration import RESERVED
-from audience_syncs.destinations.braze.track import Order
 from audience_syncs.destinations.contract import DeletesRecords, ListRequest
 from audience_syncs.destinations.doubt import watch
 from audience_syncs.destinations.registry import check_destination, check_sync, open_destination, spec_for
+from audience_syncs.destinations.settling import Settling
 from audience_syncs.model.config import DestinationConfig, Mode, Removal, SyncConfig
 from audience_syncs.model.errors import (
     AccessRefused,
@@ -463,16 +463,16 @@ def test_the_same_user_is_not_taken_out_and_put_in_by_requests_that_could_change
 
 
 def test_what_has_settled_is_forgotten() -> None:
-    order = Order(0.01)
+    settling = Settling(0.01)
     for number in range(50):
-        with order.kept(VIPS, [str(number)], member=True):
+        with settling.kept(VIPS, [str(number)], member=True):
             pass
         time.sleep(0.001)
-    assert len(order._since) < 50
+    assert len(settling) < 50
     time.sleep(0.02)
-    with order.kept(VIPS, ["x"], member=False):
+    with settling.kept(VIPS, ["x"], member=False):
         pass
-    assert list(order._since) == [(VIPS, "x")]
+    assert len(settling) == 1
 
 
 def test_a_removal_ends_a_membership_that_is_still_to_be_applied(world: World) -> None:

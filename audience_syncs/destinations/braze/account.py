@@ -27,10 +27,12 @@ from urllib.parse import parse_qs, urlsplit
 from audience_syncs.destinations.braze.calls import Calls, raise_refusal, reading
 from audience_syncs.destinations.braze.declaration import MOST_IN_NAME, RESERVED, SPEC, BrazeSettings
 from audience_syncs.destinations.braze.people import MOST_AT_ONCE, NEVER_CLEARED, KnownBy
-from audience_syncs.destinations.braze.track import Order, Track, unsure
+from audience_syncs.destinations.braze.track import Track
 from audience_syncs.destinations.contract import Account, DestinationSpec, ListRequest
 from audience_syncs.destinations.http import HttpClient
 from audience_syncs.destinations.pacing import Pace, Pacer
+from audience_syncs.destinations.portions import unsure
+from audience_syncs.destinations.settling import Settling
 from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import AccessRefused, DestinationError, ListMissing, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, Outgoing, RemoteList, Verdict, VerdictKind
@@ -73,7 +75,7 @@ class Braze:
         self._track = Track(self._calls, given.objects_per_request)
         self._known_by = KnownBy(given, self._where)
         self._makes_nobody = given.update_existing_only
-        self._order = Order(given.settle_s)
+        self._settling = Settling(given.settle_s)
 
     @property
     def requests_sent(self) -> int:
@@ -147,7 +149,7 @@ class Braze:
         sent = [key for key in users if key in there]
         about = {"_update_existing_only": self._makes_nobody, name: True}
         objects = [{**self._known_by.named(key), **users[key], **about} for key in sent]
-        with self._order.kept(name, sent, member=True):
+        with self._settling.kept(name, sent, member=True):
             found = dict(zip(sent, self._track.send(objects), strict=True))
         return self._by_member(batch, lambda key: found.get(key, NO_USER))
 
@@ -172,7 +174,7 @@ class Braze:
                 objects.append({**named, **about})
                 owners.append(key)
         worst: dict[str, Verdict] = {}
-        with self._order.kept(name, keys, member=False):
+        with self._settling.kept(name, keys, member=False):
             for key, verdict in zip(owners, self._track.send(objects), strict=True):
                 worst[key] = _worse(worst.get(key, ACCEPTED), verdict)
         return self._by_member(batch, worst.__getitem__, nothing=ACCEPTED)
