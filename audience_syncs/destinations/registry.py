@@ -74,6 +74,12 @@ def _braze() -> Platform:
     return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
 
 
+def _iterable() -> Platform:
+    from audience_syncs.destinations.iterable import declaration
+
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -103,6 +109,7 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
     "braze": _braze,
+    "iterable": _iterable,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,
