@@ -5,7 +5,8 @@ touched. Users are deleted only where the sync says ``delete_record``.
 
 Facts: Iterable's API description 1.8; its pages on project types, on identifying users and on lists (read 2026-11).
 [unsure], and what is done about it: whether list names are unique (of several static ones the oldest is taken); how soon a
-change is applied (``settling``); what is answered for a user who is not there (``{}``, or an error that says so).
+change is applied (``settling``); what is answered for a user who is not there (``{}``, or an error that says so); the
+addresses of pages for people (from memory).
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Iterable:
             read=reading,
         )
         self._calls = Calls(self._http)
+        self._pages = "https://app.eu.iterable.com" if given.region == "EU" else "https://app.iterable.com"
         self._known_by = given.identify_by
         self._bulk = Bulk(self._calls, given.identify_by)
         self._existing_only = given.update_existing_only
@@ -95,9 +97,9 @@ class Iterable:
                     code="LIST_TYPE",
                     remedy="give the sync the `name` of a static list, or of one that is to be made",
                 )
-            return _remote(found)
+            return self._remote(found)
         named = _oldest_static(lists, wanted.name)
-        return self._made(wanted) if named is None else _remote(named)
+        return self._made(wanted) if named is None else self._remote(named)
 
     def _made(self, wanted: ListRequest) -> RemoteList:
         body = {"name": wanted.name, "description": wanted.description[:_LONGEST_DESCRIPTION]}
@@ -106,7 +108,7 @@ class Iterable:
         except NoAnswer:
             named = _oldest_static(self._lists(), wanted.name)
             if named is not None:
-                return _remote(named)
+                return self._remote(named)
             raise
         if answer.status >= 400:
             raise_refusal(answer, "make the list")
@@ -115,7 +117,11 @@ class Iterable:
             raise NoAnswer("iterable lists.create: the answer has no list")
         # Another sync may have made one at the same moment: both take the older one.
         named = _oldest_static(self._lists(), wanted.name) or {"id": made, "name": wanted.name}
-        return replace(_remote(named), created=named["id"] == made)
+        return replace(self._remote(named), created=named["id"] == made)
+
+    def _remote(self, found: Mapping[str, Any]) -> RemoteList:
+        list_id = str(found["id"])
+        return RemoteList(list_id, str(found.get("name") or list_id), f"{self._pages}/lists/get?listId={list_id}")
 
     def _lists(self) -> list[Mapping[str, Any]]:
         answer = self._calls.get(LISTS, operation="lists.find")
@@ -185,7 +191,7 @@ class Iterable:
     # Users outside of any list
 
     def records(self) -> RemoteList:
-        return RemoteList("users", "all users", "https://app.iterable.com/users/contactLookup")
+        return RemoteList("users", "all users", f"{self._pages}/users/contactLookup")
 
     def write(self, batch: Batch, mode: Mode) -> Sequence[Verdict]:
         """A user who comes or goes between the look-up and the change is updated, or made again."""
@@ -276,10 +282,3 @@ def _oldest_static(lists: Sequence[Mapping[str, Any]], name: str) -> Mapping[str
         if each.get("name") == name and str(each.get("listType", "standard")).casefold() in _STATIC
     ]
     return min(named, key=lambda each: (str(each.get("createdAt", "")).zfill(20), int(each["id"])), default=None)
-
-
-def _remote(found: Mapping[str, Any]) -> RemoteList:
-    list_id = str(found["id"])
-    return RemoteList(
-        list_id, str(found.get("name") or list_id), f"https://app.iterable.com/lists/get?listId={list_id}"
-    )
