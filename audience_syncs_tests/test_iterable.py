@@ -327,8 +327,8 @@ def test_users_are_deleted_for_good_and_out_of_the_list_first(world: World) -> N
     world.iterable.add(world.list_id, Batch([person(1), Outgoing({"email": "a/b+c@example.com"})]))
     batch = Batch([person(1), person(2), Outgoing({"email": "a/b+c@example.com"})])
     assert kinds(world.iterable.delete_records(world.list_id, batch)) == ["accepted"] * 3
-    assert (world.user("p1@example.com"), world.user("a/b+c@example.com")) == ({}, {})
     assert world.operations()[-4:] == ["members.remove", "users.delete", "users.delete", "users.delete"]
+    assert (world.user("p1@example.com"), world.user("a/b+c@example.com")) == ({}, {})
 
 
 def test_who_was_taken_out_but_not_deleted_is_not_called_untouched(world: World) -> None:
