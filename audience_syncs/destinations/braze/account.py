@@ -175,7 +175,7 @@ class Braze:
                 owners.append(key)
         worst: dict[str, Verdict] = {}
         with self._settling.kept(name, keys, member=False):
-            for key, verdict in zip(owners, self._track.send(objects), strict=True):
+            for key, verdict in zip(owners, self._track.send(objects, counted=False), strict=True):
                 worst[key] = _worse(worst.get(key, ACCEPTED), verdict)
         return self._by_member(batch, worst.__getitem__, nothing=ACCEPTED)
 

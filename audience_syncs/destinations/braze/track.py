@@ -6,12 +6,13 @@ yet. Which objects were refused is told by ``index`` within ``input_array``, whi
 workspace by others (2026-09-15). Requests that come apart are applied in no promised order (Braze's page on race
 conditions), normally within 100 ms.
 [unsure], and what is done about it: an error that names no object leaves all in doubt who are not named, and so do fewer
-objects taken than sent; a 400 that names some objects is taken to have applied nothing, and the others are sent again.
+objects taken than sent (but of users who leave: whether those are counted who are none is not known); a 400 that names some objects is taken to have applied nothing, and the others are sent again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from audience_syncs.destinations.braze.calls import Calls, raise_refusal, words_of
@@ -42,11 +43,14 @@ class Track:
         self._calls = calls
         self._most = most
 
-    def send(self, objects: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-        """A verdict for each object. Raises BatchRefused where Braze took nothing of all this, and names nobody."""
-        return in_portions(objects, self._most, self._some)
+    def send(self, objects: Sequence[Mapping[str, Any]], *, counted: bool = True) -> list[Verdict]:
+        """A verdict for each object. Raises BatchRefused where Braze took nothing of all this, and names nobody.
 
-    def _some(self, objects: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+        ``counted``: all of them must be among those that Braze counts as taken.
+        """
+        return in_portions(objects, self._most, partial(self._some, counted=counted))
+
+    def _some(self, objects: Sequence[Mapping[str, Any]], *, counted: bool) -> list[Verdict]:
         answer = self._calls.change(TRACK, {"attributes": list(objects)}, operation="users.track")
         if answer.status in _OF_CONTENT:
             named, _ = _refused(answer, objects)
@@ -55,19 +59,20 @@ class Track:
                 raise BatchRefused(words, reason_code=_code(words))
             others = [place for place in range(len(objects)) if place not in named]
             if others:
-                named |= zip(others, self._some([objects[place] for place in others]), strict=True)
+                named |= zip(others, self._some([objects[place] for place in others], counted=counted), strict=True)
             return [named[place] for place in range(len(objects))]
         if answer.status >= 400:
             raise_refusal(answer, "change users", "users.track")
-        return _outcome(answer, objects)
+        return _outcome(answer, objects, counted=counted)
 
 
-def _outcome(answer: Answer, objects: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+def _outcome(answer: Answer, objects: Sequence[Mapping[str, Any]], *, counted: bool) -> list[Verdict]:
     if answer.status == 202 or answer.body.get("message") == "queued":
         return [QUEUED] * len(objects)
     named, strays = _refused(answer, objects)
     taken = answer.body.get("attributes_processed")
-    is_sure = not strays and not (isinstance(taken, int) and taken < len(objects) - len(named))
+    is_short = counted and isinstance(taken, int) and taken < len(objects) - len(named)
+    is_sure = not strays and not is_short
     other = ACCEPTED if is_sure else NOT_MENTIONED
     return [named.get(place, other) for place in range(len(objects))]
 

@@ -212,7 +212,9 @@ class Iterable:
             if tells_of_nobody(answer):
                 return False
             raise_refusal(answer, "look users up")
-        return isinstance(answer.body, dict) and bool(answer.body.get("user"))
+        if not isinstance(answer.body, dict):
+            raise NotApplied("iterable users.find: the answer does not tell of a user")
+        return bool(answer.body.get("user"))
 
     # What goes over the wire
 

@@ -18,6 +18,7 @@ from typing import Any
 from audience_syncs.destinations.http import Answer
 from audience_syncs.destinations.iterable.calls import Calls, raise_refusal
 from audience_syncs.destinations.portions import in_portions
+from audience_syncs.model.errors import NoAnswer
 from audience_syncs.model.values import ACCEPTED, Verdict, VerdictKind
 
 log = logging.getLogger("audience_syncs.iterable")
@@ -84,6 +85,8 @@ class Bulk:
             answer = self._calls.change(path, sent, operation=path.rpartition("/")[2])
             if answer.status >= 400:
                 raise_refusal(answer, doing, list_id, per_batch=True)
+            if not isinstance(answer.body, dict):
+                raise NoAnswer(f"iterable {path.rpartition('/')[2]}: the answer does not tell what was done")
             self._tell_of_dropped_fields(answer)
             return self._outcome(answer, keys, rows, strict=strict)
 
