@@ -6,7 +6,8 @@ yet. Which objects were refused is told by ``index`` within ``input_array``, whi
 workspace by others (2026-09-15). Requests that come apart are applied in no promised order (Braze's page on race
 conditions), normally within 100 ms.
 [unsure], and what is done about it: an error that names no object leaves all in doubt who are not named, and so do fewer
-objects taken than sent (but of users who leave: whether those are counted who are none is not known); a 400 that names some objects is taken to have applied nothing, and the others are sent again.
+objects taken than sent (but of users who leave: whether those are counted who are none is not known); a 400 that names some
+objects is taken to have applied nothing, and the others are sent again.
 """
 
 from __future__ import annotations
