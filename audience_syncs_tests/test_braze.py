@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from audience_syncs.destinations.contract import DeletesRecords, ListRequest
 from audience_syncs.destinations.doubt import watch
 from audience_syncs.destinations.registry import check_destination, check_sync, open_destination, spec_for
 from audience_syncs.destinations.settling import Settling
+from audience_syncs.destinations.stopping import stops_with
 from audience_syncs.model.config import DestinationConfig, Mode, Removal, SyncConfig
 from audience_syncs.model.errors import (
     AccessRefused,
@@ -475,6 +477,15 @@ def test_what_has_settled_is_forgotten() -> None:
     assert len(settling) == 1
 
 
+def test_a_run_that_is_being_stopped_waits_for_nothing_to_settle() -> None:
+    settling, event = Settling(60), threading.Event()
+    with settling.kept(VIPS, ["x"], member=False):
+        pass
+    event.set()
+    with stops_with(event), pytest.raises(NotApplied), settling.kept(VIPS, ["x"], member=True):
+        raise AssertionError("nothing may be sent")
+
+
 def test_a_removal_ends_a_membership_that_is_still_to_be_applied(world: World) -> None:
     slow = world.opened("slow-key")
     assert kinds(slow.add(VIPS, Batch([person(1), person(2)]))) == ["accepted"] * 2
@@ -628,4 +639,9 @@ def test_the_destination_asks_braze_for_nothing_that_is_not_documented(world: Wo
     world.braze.matched_users(VIPS)
     assert "unknown" not in world.operations()
     assert {entry["status"] for entry in world.received()} <= {200, 201}
+    for entry in world.received():
+        if entry["operation"] == "users.track":
+            assert set(entry["body"]) == {"attributes"}
+            for sent in entry["body"]["attributes"]:
+                assert len({"external_id", "user_alias", "braze_id", "email", "phone"} & set(sent)) == 1
     assert world.braze.requests_sent + world.by_email.requests_sent == len(world.received())
