@@ -80,6 +80,18 @@ def _microsoft() -> Platform:
     return Platform(microsoft.SPEC, microsoft.Microsoft)
 
 
+def _braze() -> Platform:
+    from audience_syncs.destinations.braze import declaration
+
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
+
+
+def _iterable() -> Platform:
+    from audience_syncs.destinations.iterable import declaration
+
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -110,6 +122,8 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "klaviyo": _klaviyo,
     "salesforce": _salesforce,
     "microsoft": _microsoft,
+    "braze": _braze,
+    "iterable": _iterable,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from audience_syncs.simulators.braze import Braze
 from audience_syncs.simulators.hubspot import HubSpot
+from audience_syncs.simulators.iterable import Iterable
 from audience_syncs.simulators.json_api import JsonApi
 from audience_syncs.simulators.klaviyo import Klaviyo
 from audience_syncs.simulators.meta import Meta
@@ -19,4 +21,6 @@ PLATFORMS: tuple[type[Platform], ...] = (
     Webhook,
     JsonApi,
     Microsoft,
+    Braze,
+    Iterable,
 )
