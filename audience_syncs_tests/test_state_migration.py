@@ -15,6 +15,9 @@ from audience_syncs_tests.sync_bench import Bench, email_hash
 
 BACK_TO_VERSION_3 = """
 DROP TABLE audience_syncs.jobs;
+ALTER TABLE audience_syncs.ledger DROP COLUMN lacks;
+ALTER TABLE audience_syncs.plan DROP COLUMN lacks;
+ALTER TABLE audience_syncs.sync_runs DROP COLUMN reach;
 UPDATE audience_syncs.state_version SET version = 3
 """
 BACK_TO_VERSION_2 = f"""

@@ -86,6 +86,9 @@ class DestinationSpec:
     docs: str = ""
     sizes_every: timedelta = timedelta(hours=1)
     """How often it is worth asking for matched users: no platform counts at once."""
+    refresh_after: timedelta | None = None
+    """Platforms that forget members after a while: who was accepted so long ago is sent again. Well before the platform's own
+    time is over, as a run may be late."""
     settings_model: type[Config] | None = None
     """The settings' types, where single values do not do: nested ones, words of a closed list. Its fields are ``settings``."""
     optional_credentials: tuple[str, ...] = ()

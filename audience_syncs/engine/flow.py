@@ -19,6 +19,7 @@ from audience_syncs.engine.lock import locked
 from audience_syncs.engine.plan import Basis, Plan, plan_changes
 from audience_syncs.engine.prepare import Preparer
 from audience_syncs.engine.publish import publish
+from audience_syncs.engine.reach import reach_of
 from audience_syncs.engine.settle import Settled, settle
 from audience_syncs.engine.shared_pace import pace_shared
 from audience_syncs.engine.undo import plan_undo
@@ -35,6 +36,7 @@ from audience_syncs.model.values import (
     MatchedUsers,
     PlanCounts,
     Progress,
+    Reach,
     RemoteList,
     RunOptions,
     RunStatus,
@@ -89,6 +91,7 @@ class Run:
         self._is_settled = False
         self.list: RemoteList | None = None
         self.matched: MatchedUsers | None = None
+        self.reach: Reach | None = None
 
     def go(self, destination: Destination) -> SyncReport:
         """The whole run, under the sync's lock, with its record."""
@@ -211,6 +214,7 @@ class Run:
             run_id=self.run_id,
             now=self.clock(),
             progress=self.tell,
+            refresh_after=self.spec.refresh_after,
         )
 
     def plan(self, connection: sa.Connection, *, adopting: bool = False) -> Plan:
@@ -220,7 +224,9 @@ class Run:
             return plan_forgetting(basis)
         if self.undo is not None:
             return plan_undo(basis, self.undo)
-        return plan_changes(basis, self.options, adopting=adopting)
+        plan = plan_changes(basis, self.options, adopting=adopting)
+        self.reach = reach_of(basis, plan, self.spec)
+        return plan
 
     def figures(self, plan: Plan) -> Figures:
         """What the guard looks at."""
@@ -331,6 +337,7 @@ class Run:
             requests=destination.requests_sent,
             list=self.list,
             error=error,
+            reach=self.reach,
         )
 
     def _record_failure(self, connection: sa.Connection, error: BaseException, destination: Destination) -> None:
