@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -25,7 +26,7 @@ from audience_syncs.destinations.google.access import SCOPE, ServiceAccount
 from audience_syncs.destinations.google.answers import reading, refusal_of
 from audience_syncs.destinations.google.identities import as_sent, records_of
 from audience_syncs.destinations.http import Answer, Retry
-from audience_syncs.destinations.registry import check_destination, open_destination
+from audience_syncs.destinations.registry import check_destination, open_destination, spec_for
 from audience_syncs.destinations.stopping import stops_with
 from audience_syncs.identifiers import rule_of
 from audience_syncs.model.config import DestinationConfig
@@ -438,6 +439,13 @@ def config(**settings: Any) -> DestinationConfig:
 def test_a_good_definition_has_no_problems() -> None:
     assert check_destination(config()) == []
     assert check_destination(config(customer_id=1234567890, membership_days=30, login_account={"id": 1})) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "days"), [({}, 180), ({"membership_days": 30}, 10), ({"membership_days": 1}, 1 / 3)]
+)
+def test_who_stays_is_sent_again_before_they_expire(settings: dict[str, Any], days: float) -> None:
+    assert spec_for(config(**settings)).refresh_after == timedelta(days=days)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ Facts: ``UserListService`` (filters, names that are used once, headers ``login-a
 ``membership_duration`` in whole days, ``CLOSED`` takes no new members), ``Destination``. The ingestion calls name the accounts in
 their bodies.
 
-Members cannot be read back, and drop out by themselves when the list's membership duration has passed since they were last sent.
+Members cannot be read back, and drop out by themselves when the list's membership duration has passed since they were last sent; the
+engine sends those who stay again in time (``refresh_after``), so a list whose duration is shorter than we believe is refused.
 ``audienceMembers:removeAll`` is not used: it would take out those whom others put into the list.
 
 [unsure], and what is done about it: whether a missing list is NOT_FOUND or PERMISSION_DENIED, which the reference gives as "no
@@ -254,6 +255,16 @@ class Google:
                 code="LIST_CLOSED",
                 remedy="open it in Google Ads (Audience manager), or give the sync another `name` to fill a new list",
             )
+        days = _days(found.get("membershipDuration"))
+        if days is not None and days < self._given.membership_days:
+            raise DestinationError(
+                f"members of the list {list_id} expire after {days:g} days, and the destination's `membership_days` says "
+                f"{self._given.membership_days}: who stays would not be sent again in time",
+                where=self._where,
+                code="MEMBERSHIP_TOO_SHORT",
+                remedy=f"set the list's membership duration to {self._given.membership_days} days in Google Ads, or "
+                f"`membership_days: {max(1, int(days))}` in the destination's settings",
+            )
         return _remote(found)
 
     def _missing(self, list_id: str) -> ListMissing:
@@ -314,6 +325,12 @@ def _quoted(text: str) -> str:
 
 def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 20
+
+
+def _days(duration: object) -> float | None:
+    """A duration as JSON has it: seconds, with an ``s``."""
+    text = duration.removesuffix("s") if isinstance(duration, str) else ""
+    return int(text) / 86_400 if text.isascii() and text.isdigit() and len(text) < 15 else None
 
 
 def _number(value: object) -> int:

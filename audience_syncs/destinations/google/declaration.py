@@ -94,8 +94,8 @@ class GoogleSettings(settings.ApiSettings):
         default=540,
         ge=1,
         le=540,
-        description="For a list that is made: days after which Google drops a member who has not been sent again. "
-        "Default: 540, the most there is.",
+        description="Days after which Google drops a member who has not been sent again: of a list that is made. A third of it is "
+        "how often members who do not change are sent again. Default: 540, the most there is.",
     )
     job_wait_s: float = Field(
         default=86_400,
@@ -166,12 +166,18 @@ SPEC = DestinationSpec(
     concurrency=4,
     sizes_every=timedelta(hours=12),
     tells_matched_users=Tells.YES,
+    refresh_after=timedelta(days=540) / 3,
     docs="docs/destinations/google.md",
 )
 
 
 def declare(given: Mapping[str, Any]) -> DestinationSpec:
-    """With the secrets that the account's way of signing in needs."""
-    if given.get("sign_in") == "service_account":
-        return replace(SPEC, credentials=_BY_KEY, optional_credentials=())
-    return replace(SPEC, optional_credentials=())
+    """With the secrets that the account's way of signing in needs, and members sent again before they expire."""
+    days = given.get("membership_days", 540)
+    by_key = given.get("sign_in") == "service_account"
+    return replace(
+        SPEC,
+        credentials=_BY_KEY if by_key else _BY_REFRESH_TOKEN,
+        optional_credentials=(),
+        refresh_after=timedelta(days=days) / 3,
+    )
