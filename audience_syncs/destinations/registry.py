@@ -68,6 +68,12 @@ def _klaviyo() -> Platform:
     return Platform(klaviyo.SPEC, klaviyo.Klaviyo)
 
 
+def _mailchimp() -> Platform:
+    from audience_syncs.destinations import mailchimp
+
+    return Platform(mailchimp.SPEC, mailchimp.Mailchimp)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -96,6 +102,7 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "meta": _meta,
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
+    "mailchimp": _mailchimp,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,
