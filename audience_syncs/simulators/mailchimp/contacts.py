@@ -105,7 +105,7 @@ class Contacts:
                 if not isinstance(email, str):
                     raise Refused(errors.schema(f"members.item:{place}.email_address", "Schema describes string"))
                 if hashed(email) in seen:
-                    if query.get("skip_duplicate_check") != "true":
+                    if not says(query, "skip_duplicate_check"):
                         failed.append(errors.of_member(email, "Duplicate address in this request"))
                     continue
                 seen.add(hashed(email))
@@ -143,7 +143,7 @@ class Contacts:
     ) -> bool:
         """Makes or updates one contact; whether it was made. Raises Bad."""
         email = str(given.get("email_address", ""))
-        found = self._row(db, audience, key or hashed(email))
+        found = self._row(audience, key or hashed(email))
         is_there = found is not None and found.status != "archived"
         if found is None or "email_address" in given:
             _check_address(email)
@@ -203,7 +203,7 @@ class Contacts:
             if bad:
                 raise Bad(errors.of_member(email, "Your merge fields were invalid.", field=tag, message=bad))
             held[tag] = value
-        if query.get("skip_merge_validation") != "true":
+        if not says(query, "skip_merge_validation"):
             for tag, each in known.items():
                 if each["required"] and not held.get(tag):
                     text = "Please enter a value"
@@ -214,16 +214,16 @@ class Contacts:
 
     def get(self, audience: str, key: str) -> Contact:
         """By hash, address or contact id. Raises Refused."""
-        with self._store.transaction() as db:
-            found = self._row(db, audience, key)
+        found = self._row(audience, key)
         if found is None:
             raise Refused(errors.not_found())
         return found
 
     def put(self, audience: str, key: str, body: object, query: Mapping[str, str], *, makes: bool) -> Answer:
         given = body if isinstance(body, dict) else {}
-        if not makes:
-            self.get(audience, key)
+        held = self._row(audience, key)
+        if not makes and held is None:
+            raise Refused(errors.not_found())
         with self._store.transaction() as db:
             try:
                 self._write(db, audience, given, query, update=True, key=key)
@@ -234,7 +234,9 @@ class Contacts:
                 title = "Member In Compliance State" if "compliance" in detail else "Invalid Resource"
                 title = "Forgotten Email Not Subscribed" if "permanently" in detail else title
                 raise Refused(errors.problem(400, title, detail)) from None
-        return Answer(200, self.get(audience, hashed(given["email_address"]) if makes else key).as_json())
+        # Its address may be another one now.
+        found = self.get(audience, held.contact_id if held is not None else hashed(given["email_address"]))
+        return Answer(200, found.as_json())
 
     def archive(self, audience: str, key: str) -> int:
         """The contact's number. Who is archived already cannot be."""
@@ -297,19 +299,25 @@ class Contacts:
             )
         return Answer(200, next(each for each in self.merge_fields(audience) if each["tag"] == tag))
 
-    def _row(self, db: sqlite3.Connection, audience: str, key: str) -> Contact | None:
+    def _row(self, audience: str, key: str) -> Contact | None:
         number = int(key, 16) if len(key) == 32 and key.startswith("0" * 16) else 0
-        found = db.execute(
-            "SELECT number, audience, email, status, fields FROM contacts "
-            "WHERE audience = ?1 AND (key IN (?2, ?3) OR number = ?4)",
-            (audience, key, hashed(key), number),
-        ).fetchone()
+        columns = "SELECT number, audience, email, status, fields FROM contacts WHERE audience = ?"
+        found = (
+            self._store.row(f"{columns} AND number = ?", audience, number)
+            if number
+            else self._store.row(f"{columns} AND key IN (?, ?)", audience, key, hashed(key))
+        )
         return contact_of(found) if found else None
 
 
 def contact_of(row: tuple[Any, ...]) -> Contact:
     number, audience, email, status, fields = row
     return Contact(number, audience, email, status, orjson.loads(fields))
+
+
+def says(query: Mapping[str, str], name: str) -> bool:
+    """Mailchimp's own client for Python writes ``True``."""
+    return query.get(name, "").lower() == "true"
 
 
 def hashed(email: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from audience_syncs.simulators.mailchimp import errors
-from audience_syncs.simulators.mailchimp.contacts import Contact, Contacts, contact_of, iso
+from audience_syncs.simulators.mailchimp.contacts import Contact, Contacts, contact_of, iso, says
 from audience_syncs.simulators.mailchimp.errors import Refused
 from audience_syncs.simulators.platform import Answer
 from audience_syncs.simulators.store import Store
@@ -47,7 +47,7 @@ class Segments:
             raise Refused(errors.schema("name", "This value should not be blank."))
         if static is None and not isinstance(given.get("options"), dict):
             raise Refused(errors.schema("", 'Must provide either an "options" field or a "static_segment" field'))
-        if self._store.row("SELECT 1 FROM segments WHERE audience = ? AND lower(name) = lower(?)", audience, name):
+        if self._named(audience, name):
             raise Refused(errors.problem(400, "Bad Request", "Sorry, that tag already exists."))
         number = self._make(audience, name, "saved" if static is None else "static", now)
         self.put(number, [each.number for each in self._contacts.all_of(audience, static or [])], now)
@@ -93,7 +93,15 @@ class Segments:
         others = [each.email for each in added if each.status != "subscribed"] if strict else []
         added = [each for each in added if each.email not in others]
         removed = self._contacts.all_of(audience, [each for each in to_remove if each not in refused])
-        held = {each for (each,) in self._store.rows("SELECT contact FROM memberships WHERE segment = ?", number)}
+        asked = orjson.dumps([each.number for each in [*added, *removed]]).decode()
+        held = {
+            each
+            for (each,) in self._store.rows(
+                "SELECT contact FROM memberships WHERE segment = ? AND contact IN (SELECT value FROM json_each(?))",
+                number,
+                asked,
+            )
+        }
         added = [each for each in added if each.number not in held]
         removed = [each for each in removed if each.number in held]
         self.put(number, [each.number for each in added], now)
@@ -154,16 +162,12 @@ class Segments:
             name, status = each.get("name"), each.get("status")
             if not isinstance(name, str) or status not in ("active", "inactive"):
                 raise Refused(errors.schema("tags.item:0.status", "Value must be one of active, inactive"))
-            found = self._store.row(
-                "SELECT number FROM segments WHERE audience = ? AND type = 'static' AND lower(name) = lower(?)",
-                contact.audience,
-                name,
-            )
+            found = self._named(audience=contact.audience, name=name)
             if status == "active":
-                number = int(found[0]) if found else self._make(contact.audience, name, "static", now)
+                number = found or self._make(contact.audience, name, "static", now)
                 self.put(number, [contact.number], now)
             elif found:
-                self.take_out(int(found[0]), [contact.number], now)
+                self.take_out(found, [contact.number], now)
         return Answer(204)
 
     # Inside
@@ -176,6 +180,11 @@ class Segments:
         if found is None:
             raise Refused(errors.not_found())
         return int(found[0])
+
+    def _named(self, audience: str, name: str) -> int:
+        """The segment of that name, without regard to capital letters; 0 where there is none."""
+        found = self._store.rows("SELECT number, name FROM segments WHERE audience = ?", audience)
+        return next((int(number) for number, each in found if each.casefold() == name.casefold()), 0)
 
     def all(self) -> list[tuple[int, str, str]]:
         return [(*row,) for row in self._store.rows("SELECT number, name, audience FROM segments ORDER BY number")]
@@ -263,7 +272,7 @@ class Segments:
 
 def statuses(query: Mapping[str, str]) -> set[str]:
     """Which contacts are told of."""
-    also = {each for each in ("cleaned", "transactional", "unsubscribed") if query.get(f"include_{each}") == "true"}
+    also = {each for each in ("cleaned", "transactional", "unsubscribed") if says(query, f"include_{each}")}
     return {"subscribed", *also, *({"pending"} if also else set())}
 
 
