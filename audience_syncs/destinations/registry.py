@@ -74,6 +74,12 @@ def _mailchimp() -> Platform:
     return Platform(mailchimp.SPEC, mailchimp.Mailchimp)
 
 
+def _customerio() -> Platform:
+    from audience_syncs.destinations import customerio
+
+    return Platform(customerio.SPEC, customerio.CustomerIo, check_mapping=customerio.check_mapping)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -103,6 +109,7 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
     "mailchimp": _mailchimp,
+    "customerio": _customerio,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,

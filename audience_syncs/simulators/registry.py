@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audience_syncs.simulators.customerio import CustomerIo
 from audience_syncs.simulators.hubspot import HubSpot
 from audience_syncs.simulators.json_api import JsonApi
 from audience_syncs.simulators.klaviyo import Klaviyo
@@ -10,4 +11,4 @@ from audience_syncs.simulators.meta import Meta
 from audience_syncs.simulators.platform import Platform
 from audience_syncs.simulators.webhook import Webhook
 
-PLATFORMS: tuple[type[Platform], ...] = (Meta, HubSpot, Klaviyo, Mailchimp, Webhook, JsonApi)
+PLATFORMS: tuple[type[Platform], ...] = (Meta, HubSpot, Klaviyo, Mailchimp, CustomerIo, Webhook, JsonApi)
