@@ -95,6 +95,17 @@ def test_nobody_is_put_into_a_segment_before_they_are_seen(world: World) -> None
     assert kinds(world.workspace.add(world.list_id, Batch([person(1)]))) == ["accepted"]
 
 
+def test_a_call_that_is_taken_and_not_seen_to_be_done_is_never_called_done(world: World) -> None:
+    world.workspace.add(world.list_id, Batch([person(1)]))
+    world.workspace.write(Batch([person(2)]), Mode.UPSERT)
+    slow = opened(world.url, "slow-key", app_key="good", arrival_wait_s=0.1)
+    assert kinds(slow.add(world.list_id, Batch([person(2)]))) == ["unknown"]
+    assert kinds(slow.remove(world.list_id, Batch([person(1)]))) == ["unknown"]
+    assert list(world.members()) == ["u1"]
+    world.pass_time(61)
+    assert list(world.members()) == ["u2"]
+
+
 def test_an_upsert_that_is_not_seen_may_still_come(world: World) -> None:
     slow = opened(world.url, "slow-key", arrival_wait_s=0.1)
     assert kinds(slow.write(Batch([person(1)]), Mode.UPSERT)) == ["unknown"]

@@ -57,6 +57,9 @@ NOT_ARRIVED = Verdict(
     "NOT_ARRIVED",
     "Customer.io took the person and does not show them: it has not come to them yet, or they are suppressed",
 )
+NOT_SEEN = Verdict(
+    VerdictKind.UNKNOWN, "NOT_SEEN", "Customer.io took the call about the segment, and is not seen to have done it"
+)
 
 
 class CustomerIoSettings(settings.ApiSettings):
@@ -73,7 +76,7 @@ class CustomerIoSettings(settings.ApiSettings):
         default=30,
         ge=0.01,
         le=3_600,
-        description="Seconds to wait until people who were sent are there. Who is not comes again. Default: 30.",
+        description="Seconds to wait until what was sent is seen to be done. What is not comes again. Default: 30.",
     )
 
 
@@ -185,12 +188,14 @@ class CustomerIo:
         self._segments.get(list_id)
         try:
             verdicts, there = self._brought(people)
-            _one_after_the_other(partial(self._segments.add, list_id, some) for some in portions(list(there)))
+            some = list(portions(list(there)))
+            _one_after_the_other(partial(self._segments.add, list_id, each) for each in some)
+            done = self._is_done(list_id, [there[each[-1]] for each in some], inside=True)
         except DestinationError:
             # Whichever call was refused: those before it were not.
             may_have_been_applied()
             raise
-        verdicts |= {own: Verdict(VerdictKind.ACCEPTED, remote_id=cio) for own, cio in there.items()}
+        verdicts |= {own: _accepted(cio) if done else NOT_SEEN for own, cio in there.items()}
         return [verdicts.get(ids[0], NOT_ARRIVED) if (ids := ids_of(member)) else NO_ID for member in batch.members]
 
     def remove(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
@@ -200,12 +205,32 @@ class CustomerIo:
         if not own and not given:
             return [ACCEPTED] * len(batch)
         self._segments.get(list_id)
-        _one_after_the_other(
-            partial(self._segments.remove, list_id, kind, some)
-            for kind, ids in ((ID, own), (CIO_ID, given))
-            for some in portions(ids)
-        )
-        return [ACCEPTED] * len(batch)
+        calls = [(kind, some) for kind, ids in ((ID, own), (CIO_ID, given)) for some in portions(ids)]
+        _one_after_the_other(partial(self._segments.remove, list_id, kind, some) for kind, some in calls)
+        try:
+            known = self._people.found(some[-1] for kind, some in calls if kind == ID)
+        except NotApplied:
+            return [NOT_SEEN] * len(batch)
+        except DestinationError:
+            may_have_been_applied()
+            raise
+        # Who is no person is in no segment.
+        witnesses = [*known.values(), *(some[-1] for kind, some in calls if kind == CIO_ID)]
+        return [ACCEPTED if self._is_done(list_id, witnesses, inside=False) else NOT_SEEN] * len(batch)
+
+    def _is_done(self, list_id: str, witnesses: Iterable[str], *, inside: bool) -> bool:
+        """Whether calls are seen to be carried out, by one person of each."""
+        wait = self._people.waiting()
+        try:
+            return all(
+                self._segments.settled(list_id, witness, inside=inside, wait=wait)
+                for witness in dict.fromkeys(witnesses)
+            )
+        except NotApplied:
+            return False
+        except DestinationError:
+            may_have_been_applied()
+            raise
 
     def members(self, list_id: str) -> Iterator[Sequence[ListMember]]:
         return self._segments.members(list_id)

@@ -85,17 +85,35 @@ class People:
         return there
 
     def arrived(self, ids: Sequence[str]) -> dict[str, str]:
-        """As ``found``, after a while for those who are not there at once. Raises NotApplied only where nothing is learnt."""
+        """As ``found``, after a while for those who are not there at once. Raises NotApplied."""
         there: dict[str, str] = {}
-        missing, pause = list(ids), self.first_pause_s
-        deadline = time.monotonic() + self._longest_wait_s
+        missing, wait = list(ids), self.waiting()
         while missing:
             there |= self.found(missing)
             missing = [each for each in missing if each not in there]
-            if not missing or time.monotonic() + pause > deadline or not rest(pause):
+            if not missing or not wait.goes_on():
                 break
-            pause = min(self.longest_pause_s, pause * 2)
         return there
+
+    def waiting(self) -> Waiting:
+        """For what Customer.io has taken and not yet done."""
+        return Waiting(self._longest_wait_s, self.first_pause_s, self.longest_pause_s)
+
+
+class Waiting:
+    """Pauses that grow, up to a time after which there is no further one."""
+
+    def __init__(self, longest_s: float, first_pause_s: float, longest_pause_s: float) -> None:
+        self._until = time.monotonic() + longest_s
+        self._pause_s = first_pause_s
+        self._longest_pause_s = longest_pause_s
+
+    def goes_on(self) -> bool:
+        """Waits; False where it was long enough, or the run is being stopped."""
+        if time.monotonic() + self._pause_s > self._until or not rest(self._pause_s):
+            return False
+        self._pause_s = min(self._longest_pause_s, self._pause_s * 2)
+        return True
 
 
 def people_of(batch: Batch) -> dict[str, dict[str, FieldValue]]:

@@ -4,19 +4,23 @@ Facts: Customer.io's descriptions of both APIs (2026-10): made, told and counted
 1,000 ids a call, which must all be of the kind ``id_type``, others are ignored; removing needs people who have an ``id``; members are
 told up to 30,000 a page. The same page says that these calls "do not yet support workspaces that use both email and id", while
 Customer.io's own client for Go got ``id_type`` in 2026-05: people are named by ``id`` here, and removed by ``cio_id`` beside it.
-[unsure], and what is done about it: what is answered for a segment that is gone (it is asked for before each call); whether calls
-are carried out in the order in which they were taken (a later run would otherwise take out too early); whether names are
-unique (of several the oldest is taken).
+A call is answered when it is taken, and carried out later, without any job to follow. It is one operation, so one person of each
+call is its witness: the call is done when the App API tells that they are in the segment, or not any more. That way no removal
+overtakes an addition of this or an earlier run; but for a run that was killed between the two.
+[unsure], and what is done about it: what is answered for a segment that is gone (it is asked for before each call); whether what a
+killed run left is carried out before what comes after it (assumed: calls are taken in order); whether names are unique (of several
+the oldest is taken).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from audience_syncs.destinations.contract import ListMember
 from audience_syncs.destinations.customerio.calls import App, Track, items
-from audience_syncs.destinations.customerio.people import CIO_ID, ID
+from audience_syncs.destinations.customerio.people import CIO_ID, ID, Waiting
 from audience_syncs.model.errors import DestinationError, ListMissing, NoAnswer, NotApplied
 from audience_syncs.model.values import FieldValue
 
@@ -107,6 +111,25 @@ class Segments:
             self.get(segment)
         if answer.status >= 400:
             self._track.raise_refusal(answer, "change who is in the segment")
+
+    def settled(self, segment: str, cio_id: str, *, inside: bool, wait: Waiting) -> bool:
+        """Whether a call is seen to be carried out: by one who was in it, as it is one operation. Raises NotApplied.
+
+        They are named by Customer.io's own id, as it stands in the address, which libraries log.
+        """
+        while self._holds(segment, cio_id) is not inside:
+            if not wait.goes_on():
+                return False
+        return True
+
+    def _holds(self, segment: str, cio_id: str) -> bool:
+        path = f"/v1/customers/{quote(cio_id, safe='')}/segments"
+        answer = self._app.read("GET", path, operation="people.segments", params={"id_type": CIO_ID})
+        if answer.status == 404:
+            return False
+        if answer.status >= 400:
+            self._app.raise_refusal(answer, "read a person's segments")
+        return any(str(each.get("id")) == segment for each in items(answer, "segments"))
 
     def count(self, segment: str) -> int | None:
         answer = self._app.read("GET", f"/v1/segments/{segment}/customer_count", operation="segments.count")

@@ -3,9 +3,9 @@
 Read from Customer.io's descriptions of its APIs (2026-10) and its own client, 3.2.0.
 
 Operations, as faults and the journal name them; those with rows have a star: ``people.batch``*, ``people.identify``,
-``people.delete``, ``people.suppress``, ``people.find``; ``segments.add``, ``segments.remove``, ``segments.create``,
-``segments.find``, ``segments.get``, ``segments.count``, ``segments.delete``; ``members.read``. ``partial`` fails single operations of
-a batch: the calls about segments know no partial failure.
+``people.delete``, ``people.suppress``, ``people.find``, ``people.segments``; ``segments.add``, ``segments.remove``,
+``segments.create``, ``segments.find``, ``segments.get``, ``segments.count``, ``segments.delete``; ``members.read``. ``partial``
+fails single operations of a batch: the calls about segments know no partial failure.
 
 The Track API takes any site id with a key, as HTTP's Basic; the App API a key as Bearer. The limit is a test's to turn on.
 """
@@ -39,6 +39,7 @@ ROUTES = [
         ("POST", f"/api/v1/segments/{_S}/add_customers", "segments.add"),
         ("POST", f"/api/v1/segments/{_S}/remove_customers", "segments.remove"),
         ("POST", "/v1/customers/attributes", "people.find"),
+        ("GET", "/v1/customers/(?P<person>[^/]+)/segments", "people.segments"),
         ("POST", "/v1/segments", "segments.create"),
         ("GET", "/v1/segments", "segments.find"),
         ("GET", f"/v1/segments/{_S}", "segments.get"),
@@ -197,6 +198,8 @@ class CustomerIo(Platform):
         now, name = self.clock.now(), call.target.get("segment", "")
         if call.operation == "people.find":
             return self._people.look_up(call.body, call.query)
+        if call.operation == "people.segments":
+            return self._segments.of_person(call.target["person"], call.query)
         if call.operation == "segments.create":
             return self._segments.create(call.body, now)
         if call.operation == "segments.find":

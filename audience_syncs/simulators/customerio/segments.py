@@ -110,6 +110,17 @@ class Segments:
             },
         )
 
+    def of_person(self, name: str, query: Mapping[str, str]) -> Answer:
+        kind = query.get("id_type", "id")
+        if kind not in KINDS:
+            raise Refused(errors.app(400, "id_type is not one of id, email, cio_id"))
+        found = self._people.find(kind, [name])
+        if not found:
+            raise Refused(errors.app(404, "not found"))
+        numbers = self._store.rows("SELECT segment FROM memberships WHERE person = ? ORDER BY 1", found[0].number)
+        shown = [self._show(number) for (number,) in numbers]
+        return Answer(200, {"segments": [{key: each[key] for key in ("id", "name", "description")} for each in shown]})
+
     # Inside
 
     def number(self, name: str, *, track: bool = False) -> int:
