@@ -499,4 +499,5 @@ def test_no_error_and_no_log_tells_who_was_sent_or_with_which_key(
     text = " ".join([*told, caplog.text])
     assert "example.com" not in text
     assert "y.invalid" not in text
+    assert not [each for each in ("p1@example.com", "p2@example.com", "x@y.invalid") if key_of(each) in text]
     assert "secret-of-the-test" not in text
