@@ -24,6 +24,13 @@ def conversations(platform: str) -> list[dict[str, Any]]:
     return found
 
 
+def _holds(body: Any, part: Any) -> bool:
+    """Whether a body has all of a part; beside that, other keys."""
+    if isinstance(part, Mapping):
+        return isinstance(body, Mapping) and all(name in body and _holds(body[name], part[name]) for name in part)
+    return bool(body == part)
+
+
 class Script:
     """What is expected, what has been said; ``wrong`` says where they differ."""
 
@@ -40,6 +47,8 @@ class Script:
             self.wrong.append(f"expected {expected['asked']}, and {asked} came")
         if "body" in expected and body != expected["body"]:
             self.wrong.append(f"{asked}: expected the body {expected['body']}, and {body} came")
+        if "body_has" in expected and not _holds(body, expected["body_has"]):
+            self.wrong.append(f"{asked}: expected a body with {expected['body_has']}, and {body} came")
         for name, value in expected.get("headers", {}).items():
             if headers.get(name) != value:
                 self.wrong.append(f"{asked}: expected the header {name}: {value}, and {headers.get(name)} came")

@@ -61,6 +61,10 @@ def test_what_is_said_and_what_comes_of_it(platform: str, case: dict[str, Any]) 
     assert outcome == case["outcome"]
 
 
+def test_every_platform_with_an_api_is_conversed_with() -> None:
+    assert set(PLATFORMS) == {name for name, harness in HARNESSES.items() if harness.has_simulator}
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_platform_is_heard_on_success_and_on_every_kind_of_failure(platform: str) -> None:
     assert {one["kind"] for one in conversations(platform)} >= MUST_HAVE

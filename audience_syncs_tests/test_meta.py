@@ -23,6 +23,7 @@ from audience_syncs.model.errors import (
     AccessRefused,
     AudienceSyncsError,
     BatchRefused,
+    DefinitionError,
     DestinationError,
     ListMissing,
     NoAnswer,
@@ -311,6 +312,24 @@ def test_every_request_is_a_session_of_its_own_with_the_columns_it_uses(world: W
     for body, rows in ((first, 2), (second, 1)):
         assert 0 < body["session"].pop("session_id") < 2**63
         assert body["session"] == {"batch_seq": 1, "last_batch_flag": True, "estimated_num_total": rows}
+
+
+def test_limited_data_use_goes_with_every_row_that_is_added(world: World) -> None:
+    careful = world.opened(limited_data_use=True)
+    assert kinds(careful.add(world.list_id, Batch([member(1), member(2)]))) == ["accepted"] * 2
+    assert kinds(careful.remove(world.list_id, Batch([member(2)]))) == ["accepted"]
+    (added,), (removed,) = (
+        [entry["body"]["payload"] for entry in world.requests(name)] for name in ("users.add", "users.remove")
+    )
+    assert added["schema"][2:] == [
+        "DATA_PROCESSING_OPTIONS",
+        "DATA_PROCESSING_OPTIONS_COUNTRY",
+        "DATA_PROCESSING_OPTIONS_STATE",
+    ]
+    assert [row[2:] for row in added["data"]] == [[["LDU"], 0, 0]] * 2
+    assert removed["schema"] == ["EMAIL", "EXTERN_ID"]
+    with pytest.raises(DefinitionError, match="limited_data_use"):
+        world.opened(limited_data_use="perhaps")
 
 
 def test_a_member_with_several_values_is_several_rows_and_one_verdict(world: World) -> None:

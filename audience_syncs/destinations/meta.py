@@ -43,6 +43,8 @@ PAGE = 200
 SIZE_FLOOR = 1_000
 """Meta shows this for smaller audiences too [mem]."""
 NORMAL = 200
+LIMITED_DATA_USE = ("DATA_PROCESSING_OPTIONS", "DATA_PROCESSING_OPTIONS_COUNTRY", "DATA_PROCESSING_OPTIONS_STATE")
+"""Columns of the upload; country and state 0 let Meta find out where somebody is. Per audience: sent with every row."""
 SESSION_ATTEMPTS = 3
 
 SPEC = DestinationSpec(
@@ -78,6 +80,8 @@ SPEC = DestinationSpec(
         "ad_account_id": "The ad account's number, with or without `act_`.",
         "customer_file_source": f"Where the people's data comes from: {', '.join(CUSTOMER_FILE_SOURCES)}. "
         f"Default: {CUSTOMER_FILE_SOURCES[0]}.",
+        "limited_data_use": "true: everybody is sent with Meta's Limited Data Use, and Meta finds out to whom it applies (some "
+        "US states). Default: false.",
         "api_version": f"Version of the Graph API. Default: {API_VERSION}.",
         "base_url": f"Address of the Graph API, for proxies and simulators. Default: {BASE_URL}.",
         "base_url_env": "Name of an environment variable that holds the address instead, where it is set.",
@@ -106,6 +110,7 @@ class Meta:
         self._where = f"destination {account.name}"
         self._account_id = settings.ad_account_id
         self._source = settings.customer_file_source
+        self._limited_data_use = settings.limited_data_use
         self._http = HttpClient(
             f"{settings.base_url}/{settings.api_version}",
             platform="meta",
@@ -240,7 +245,10 @@ class Meta:
 
     def _send(self, list_id: str, schema: Sequence[str], rows: Sequence[Sequence[str]], *, adding: bool) -> Receipt:
         operation = "add members" if adding else "remove members"
-        asked: dict[str, Any] = {"payload": {"schema": schema, "data": rows}}
+        payload: dict[str, Any] = {"schema": schema, "data": rows}
+        if adding and self._limited_data_use:
+            payload = {"schema": [*schema, *LIMITED_DATA_USE], "data": [[*row, ["LDU"], 0, 0] for row in rows]}
+        asked: dict[str, Any] = {"payload": payload}
         params = None
         if not adding:
             # A POST, because some proxies drop the body of a DELETE. In the query as well: if the override were
@@ -351,6 +359,9 @@ class _Settings:
         from_environment = environ.get(self._text("base_url_env", ""), "").strip()
         address = self._matching("base_url", from_environment or BASE_URL, r"(https?://\S+)", "an http(s) address")
         self.base_url = address.rstrip("/")
+        self.limited_data_use = self._text("limited_data_use", "false").lower() == "true"
+        if self._text("limited_data_use", "false").lower() not in ("true", "false"):
+            raise self._wrong("limited_data_use", "true or false")
         self.timeout_s = self._number("timeout_s", 60, least=0.1, most=600)
         self.attempts = int(self._number("attempts", 5, least=1, most=20))
 
