@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -104,6 +105,51 @@ def test_a_call_that_is_taken_and_not_seen_to_be_done_is_never_called_done(world
     assert list(world.members()) == ["u1"]
     world.pass_time(61)
     assert list(world.members()) == ["u2"]
+
+
+class Notes:
+    """What the engine keeps for the next run."""
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+
+    def note(self, job_id: str) -> None:
+        self.left.append(job_id)
+
+    def done(self, job_id: str) -> None:
+        self.left.remove(job_id)
+
+
+def test_calls_that_an_earlier_run_left_are_over_before_anything_else_is_sent(world: World) -> None:
+    world.workspace.add(world.list_id, Batch([person(1)]))
+    world.workspace.write(Batch([person(2)]), Mode.UPSERT)
+    notes = Notes()
+    slow = opened(world.url, "slow-key", app_key="good", arrival_wait_s=0.1)
+    slow.add(world.list_id, Batch([person(2)], jobs=notes))
+    slow.remove(world.list_id, Batch([person(1)], jobs=notes))
+    assert len(notes.left) == 2
+    assert not [job for job in notes.left if "u1" in job or "u2" in job], "notes name nobody"
+    later = opened(world.url, arrival_wait_s=0.1)
+    with pytest.raises(NotApplied, match="earlier run"):
+        later.resume(world.list_id, notes.left)
+    world.pass_time(61)
+    later.resume(world.list_id, notes.left)
+    assert list(world.members()) == ["u2"]
+
+
+def test_a_call_that_is_seen_to_be_done_is_noted_no_longer(world: World) -> None:
+    notes = Notes()
+    world.workspace.add(world.list_id, Batch([person(1)], jobs=notes))
+    world.workspace.remove(world.list_id, Batch([person(1)], jobs=notes))
+    assert notes.left == []
+
+
+def test_a_call_of_long_ago_stops_nobody_for_ever(world: World) -> None:
+    [verdict] = world.workspace.add(world.list_id, Batch([person(1)]))
+    left = opened(world.url, arrival_wait_s=0.05)
+    left.resume(world.list_id, [f"out {verdict.remote_id} 1600000000", "nonsense", ""])
+    with pytest.raises(NotApplied):
+        left.resume(world.list_id, [f"out {verdict.remote_id} {time.time():.0f}"])
 
 
 def test_an_upsert_that_is_not_seen_may_still_come(world: World) -> None:

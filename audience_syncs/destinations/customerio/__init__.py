@@ -3,6 +3,7 @@
 account   the declaration, and one workspace: who is in a segment, what happens to who leaves
 people    what a member is as a person; sent in batches, looked up until they are there
 segments  manual segments: found, made, filled and emptied, read
+changes   calls about a segment, noted until they are seen to be done
 calls     one call: the two APIs, their limits, and what their errors mean
 """
 

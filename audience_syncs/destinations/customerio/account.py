@@ -10,9 +10,8 @@ Facts and what is not sure of them: ``people`` and ``segments``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
@@ -20,6 +19,7 @@ from pydantic import Field
 from audience_syncs.destinations import settings
 from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest, Tells
 from audience_syncs.destinations.customerio.calls import App, Track, reading
+from audience_syncs.destinations.customerio.changes import Changes
 from audience_syncs.destinations.customerio.people import (
     CIO_ID,
     ID,
@@ -142,8 +142,10 @@ class CustomerIo:
         )
         self._app = self._client(app, given, site, "customerio app", f"Bearer {secrets['app_key']}", where)
         writes, reads = Track(self._http, where), App(self._app, where)
+        self._where = where
         self._people = People(writes, reads, given.arrival_wait_s)
         self._segments = Segments(writes, reads, where)
+        self._changes = Changes(self._segments, self._people)
 
     def _client(
         self, address: str, given: CustomerIoSettings, site: str, platform: str, secret: str, where: str
@@ -188,9 +190,8 @@ class CustomerIo:
         self._segments.get(list_id)
         try:
             verdicts, there = self._brought(people)
-            some = list(portions(list(there)))
-            _one_after_the_other(partial(self._segments.add, list_id, each) for each in some)
-            done = self._is_done(list_id, [there[each[-1]] for each in some], inside=True)
+            calls = [(ID, ids, there[ids[-1]]) for ids in portions(list(there))]
+            done = self._changes.carry_out(list_id, self._segments.add, calls, batch.jobs, inside=True)
         except DestinationError:
             # Whichever call was refused: those before it were not.
             may_have_been_applied()
@@ -205,32 +206,30 @@ class CustomerIo:
         if not own and not given:
             return [ACCEPTED] * len(batch)
         self._segments.get(list_id)
-        calls = [(kind, some) for kind, ids in ((ID, own), (CIO_ID, given)) for some in portions(ids)]
-        _one_after_the_other(partial(self._segments.remove, list_id, kind, some) for kind, some in calls)
+        calls = [(kind, ids) for kind, known in ((ID, own), (CIO_ID, given)) for ids in portions(known)]
+        # Who is no person is in no segment, and no witness.
+        people = self._people.found(ids[-1] for kind, ids in calls if kind == ID)
         try:
-            known = self._people.found(some[-1] for kind, some in calls if kind == ID)
-        except NotApplied:
-            return [NOT_SEEN] * len(batch)
-        except DestinationError:
-            may_have_been_applied()
-            raise
-        # Who is no person is in no segment.
-        witnesses = [*known.values(), *(some[-1] for kind, some in calls if kind == CIO_ID)]
-        return [ACCEPTED if self._is_done(list_id, witnesses, inside=False) else NOT_SEEN] * len(batch)
-
-    def _is_done(self, list_id: str, witnesses: Iterable[str], *, inside: bool) -> bool:
-        """Whether calls are seen to be carried out, by one person of each."""
-        wait = self._people.waiting()
-        try:
-            return all(
-                self._segments.settled(list_id, witness, inside=inside, wait=wait)
-                for witness in dict.fromkeys(witnesses)
+            done = self._changes.carry_out(
+                list_id,
+                self._segments.remove,
+                [(kind, ids, people.get(ids[-1]) if kind == ID else ids[-1]) for kind, ids in calls],
+                batch.jobs,
+                inside=False,
             )
-        except NotApplied:
-            return False
         except DestinationError:
             may_have_been_applied()
             raise
+        return [ACCEPTED if done else NOT_SEEN] * len(batch)
+
+    def resume(self, list_id: str, job_ids: Sequence[str]) -> None:
+        """Waits for calls that Customer.io took from runs that ended before they were seen to be done."""
+        if self._changes.under_way(list_id, job_ids):
+            raise NotApplied(
+                "customerio: a call about the segment is not seen to be done yet, from an earlier run",
+                where=self._where,
+                remedy="nothing was sent; the next run looks again, for a quarter of an hour at most",
+            )
 
     def members(self, list_id: str) -> Iterator[Sequence[ListMember]]:
         return self._segments.members(list_id)
@@ -323,20 +322,3 @@ class CustomerIo:
 
 def _accepted(cio: str) -> Verdict:
     return Verdict(VerdictKind.ACCEPTED, remote_id=cio)
-
-
-def _one_after_the_other(calls: Iterable[Callable[[], None]]) -> None:
-    """Once one of them was carried out, an error of a later one no longer says that nothing has happened."""
-    begun = False
-    try:
-        for call in calls:
-            call()
-            begun = True
-    except NotApplied as error:
-        if begun:
-            raise NoAnswer(error.message) from error
-        raise
-    except (BatchRefused, DestinationError):
-        if begun:
-            may_have_been_applied()
-        raise

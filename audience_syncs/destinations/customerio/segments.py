@@ -4,12 +4,8 @@ Facts: Customer.io's descriptions of both APIs (2026-10): made, told and counted
 1,000 ids a call, which must all be of the kind ``id_type``, others are ignored; removing needs people who have an ``id``; members are
 told up to 30,000 a page. The same page says that these calls "do not yet support workspaces that use both email and id", while
 Customer.io's own client for Go got ``id_type`` in 2026-05: people are named by ``id`` here, and removed by ``cio_id`` beside it.
-A call is answered when it is taken, and carried out later, without any job to follow. It is one operation, so one person of each
-call is its witness: the call is done when the App API tells that they are in the segment, or not any more. That way no removal
-overtakes an addition of this or an earlier run; but for a run that was killed between the two.
-[unsure], and what is done about it: what is answered for a segment that is gone (it is asked for before each call); whether what a
-killed run left is carried out before what comes after it (assumed: calls are taken in order); whether names are unique (of several
-the oldest is taken).
+[unsure], and what is done about it: what is answered for a segment that is gone (it is asked for before each call); whether names
+are unique (of several the oldest is taken).
 """
 
 from __future__ import annotations
@@ -93,9 +89,9 @@ class Segments:
         oldest = self.named(name) or made
         return oldest, oldest["id"] == made["id"]
 
-    def add(self, segment: str, ids: Sequence[str]) -> None:
+    def add(self, segment: str, kind: str, ids: Sequence[str]) -> None:
         """Raises BatchRefused, NotApplied, NoAnswer."""
-        self._change(segment, "add_customers", ID, ids)
+        self._change(segment, "add_customers", kind, ids)
 
     def remove(self, segment: str, kind: str, ids: Sequence[str]) -> None:
         self._change(segment, "remove_customers", kind, ids)
@@ -112,7 +108,7 @@ class Segments:
         if answer.status >= 400:
             self._track.raise_refusal(answer, "change who is in the segment")
 
-    def settled(self, segment: str, cio_id: str, *, inside: bool, wait: Waiting) -> bool:
+    def settled(self, segment: str, cio_id: str, inside: bool, *, wait: Waiting) -> bool:
         """Whether a call is seen to be carried out: by one who was in it, as it is one operation. Raises NotApplied.
 
         They are named by Customer.io's own id, as it stands in the address, which libraries log.
