@@ -160,11 +160,6 @@ class HttpClient:
         max_wait_s: float = 300.0,
         first_backoff_s: float = FIRST_BACKOFF_S,
     ) -> None:
-        if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", base_url) is None:
-            raise DestinationError(
-                f"the address of {platform}'s API is not one",
-                remedy="write `base_url` like https://host or https://host/path",
-            )
         if not all(value.isascii() and value.isprintable() for value in headers.values()):
             # It would not fit into a header, and the error about that would quote it.
             raise AccessRefused(
@@ -173,8 +168,8 @@ class HttpClient:
             )
         for name in ("urllib3.connectionpool", "urllib3.connection"):
             logging.getLogger(name).addFilter(_WITHOUT_QUERIES)  # the same one again changes nothing
-        self._base_url = base_url.rstrip("/")
         self._platform = platform
+        self.move_to(base_url)
         self._media_type = media_type
         self._sign_in = sign_in
         self._headers = {**headers, "Accept": media_type, "User-Agent": "audience-syncs"}
@@ -193,6 +188,15 @@ class HttpClient:
     def requests_sent(self) -> int:
         """Requests made so far, retries included."""
         return self._sent
+
+    def move_to(self, base_url: str) -> None:
+        """The API is there from now on: some platforms tell where when they sign in."""
+        if re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", base_url) is None:
+            raise DestinationError(
+                f"the address of {self._platform}'s API is not one",
+                remedy="write `base_url` like https://host or https://host/path",
+            )
+        self._base_url = base_url.rstrip("/")
 
     def request(
         self,

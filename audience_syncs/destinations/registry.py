@@ -68,6 +68,30 @@ def _klaviyo() -> Platform:
     return Platform(klaviyo.SPEC, klaviyo.Klaviyo)
 
 
+def _salesforce() -> Platform:
+    from audience_syncs.destinations import salesforce
+
+    return Platform(salesforce.SPEC, salesforce.open_account, salesforce.declare, salesforce.check_mapping)
+
+
+def _microsoft() -> Platform:
+    from audience_syncs.destinations import microsoft
+
+    return Platform(microsoft.SPEC, microsoft.Microsoft)
+
+
+def _braze() -> Platform:
+    from audience_syncs.destinations.braze import declaration
+
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
+
+
+def _iterable() -> Platform:
+    from audience_syncs.destinations.iterable import declaration
+
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
+
+
 def _mailchimp() -> Platform:
     from audience_syncs.destinations import mailchimp
 
@@ -108,6 +132,10 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "meta": _meta,
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
+    "salesforce": _salesforce,
+    "microsoft": _microsoft,
+    "braze": _braze,
+    "iterable": _iterable,
     "mailchimp": _mailchimp,
     "customerio": _customerio,
     "sql_table": _sql_table,

@@ -120,10 +120,14 @@ class Door:
 
 def _response(answer: Answer, entry: Entry, *, cut: bool = False) -> Response:
     entry["status"] = answer.status
-    content = b"" if answer.body is None else orjson.dumps(answer.body)
+    content = (
+        b"" if answer.body is None else answer.body if isinstance(answer.body, bytes) else orjson.dumps(answer.body)
+    )
     if cut:
         content = content[: max(1, len(content) // 2)] or b"{"
-    return Response(content, answer.status, dict(answer.headers), media_type="application/json" if content else None)
+    told = {name.lower() for name in answer.headers}
+    media_type = "application/json" if content and "content-type" not in told else None
+    return Response(content, answer.status, dict(answer.headers), media_type=media_type)
 
 
 async def _caller_gave_up(receive: Receive, seconds: float) -> bool:

@@ -49,7 +49,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back: a status, a JSON body (``None`` for an empty one) and headers."""
+    """What goes back: a status, a JSON body (``None`` for an empty one, bytes for one that is no JSON) and headers."""
 
     status: int
     body: Json = None
