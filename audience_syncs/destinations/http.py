@@ -44,6 +44,8 @@ LONGEST_HOLD_OFF_S = 3_600.0
 """How long an account is left alone at most, whatever the platform asks for."""
 _NOT_APPLIED = {408, 425, 429}
 _NEVER_SERVED = {501, 505}
+_PERSON = re.compile(r"(?<=/)(?:[^/]*(?:@|%40)[^/]*|[0-9a-f]{32,128})(?=/|$)", re.IGNORECASE)
+"""A part of a path that is an address, or a hash."""
 _NUMBER = re.compile(r"\d{1,9}(\.\d{0,9})?", re.ASCII)
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
 
@@ -119,11 +121,14 @@ def retry_after(answer: Answer) -> float | None:
 
 
 class _WithoutQueries(logging.Filter):
-    """Takes the queries out of what urllib3 logs: some platforms want addresses of people there."""
+    """Takes the queries out of what urllib3 logs, and what names a person in a path: some platforms want addresses of people
+    there, or their hashes."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
+            record.args = tuple(
+                _PERSON.sub("...", each.partition("?")[0]) if isinstance(each, str) else each for each in record.args
+            )
         return True
 
 

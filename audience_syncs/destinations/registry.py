@@ -98,6 +98,18 @@ def _iterable() -> Platform:
     return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
 
 
+def _mailchimp() -> Platform:
+    from audience_syncs.destinations import mailchimp
+
+    return Platform(mailchimp.SPEC, mailchimp.Mailchimp)
+
+
+def _customerio() -> Platform:
+    from audience_syncs.destinations import customerio
+
+    return Platform(customerio.SPEC, customerio.CustomerIo, check_mapping=customerio.check_mapping)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -131,6 +143,8 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "microsoft": _microsoft,
     "braze": _braze,
     "iterable": _iterable,
+    "mailchimp": _mailchimp,
+    "customerio": _customerio,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,

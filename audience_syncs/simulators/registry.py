@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from audience_syncs.simulators.braze import Braze
+from audience_syncs.simulators.customerio import CustomerIo
 from audience_syncs.simulators.google import Google
 from audience_syncs.simulators.hubspot import HubSpot
 from audience_syncs.simulators.iterable import Iterable
 from audience_syncs.simulators.json_api import JsonApi
 from audience_syncs.simulators.klaviyo import Klaviyo
+from audience_syncs.simulators.mailchimp import Mailchimp
 from audience_syncs.simulators.meta import Meta
 from audience_syncs.simulators.microsoft import Microsoft
 from audience_syncs.simulators.platform import Platform
@@ -25,4 +27,6 @@ PLATFORMS: tuple[type[Platform], ...] = (
     Microsoft,
     Braze,
     Iterable,
+    Mailchimp,
+    CustomerIo,
 )
