@@ -146,6 +146,18 @@ KEPT: list[History] = [
         ),
         (Change("leave", 0),),
     ),
+    # Who shares the old email of somebody who is taken out by their phone, and is looked at again for a new mapping: nothing of
+    # theirs changes, and they must be sent again all the same.
+    *(
+        History(
+            platform,
+            1,
+            1,
+            (((Change("enter", 8, 12), Change("enter", 5, 12), Change("phone", 5, 2)), Run()),),
+            (Change("email", 5, 5), Change("mapping", 5, 1)),
+        )
+        for platform in ("google", "meta")
+    ),
     # Somebody whose email passes to another, whose own change may not have come through, and who leaves by their phone: at the
     # platform the phone may still be that of the email, and so take out the other.
     *(

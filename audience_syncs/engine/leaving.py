@@ -56,7 +56,9 @@ def plan_leaving(
     written = step.write_removals(leaving, kept, first_seq, batch_size, retraction_phase)
     step.note_inherited(kept)
     moved = step.keep_back(leaving, kept, first_addition, batch_size) if early else 0
-    return written, moved, step.make(_REFRESH, step.to_refresh(leaving, kept))
+    refresh = step.make(_REFRESH, step.to_refresh(leaving, kept))
+    step.forget_unchanged(refresh)
+    return written, moved, refresh
 
 
 def plan_lapses(
@@ -274,9 +276,22 @@ class _Step:
             plan.c.phase != NOT_SENT,
             plan.c.member_key == leaving.c.member_key,
         )
+        booked = plan.alias("booked")
+        unsent = sa.exists().where(
+            booked.c.sync == self._sync_name,
+            booked.c.plan_id == self._plan_id,
+            booked.c.kind == ChangeKind.UNCHANGED,
+            booked.c.member_key == kept.c.member_key,
+        )
         return (
             sa.select(kept.c.member_key)
             .select_from(leaving.join(shared, sa.true()).join(kept, kept.c.identifier == shared.c.identifier))
-            .where(~kept.c.planned, sent)
+            .where(sa.or_(~kept.c.planned, unsent), sent)
             .distinct()
         )
+
+    def forget_unchanged(self, refresh: sa.Table) -> None:
+        """Who is sent again is no longer only booked."""
+        plan = self._plan
+        again = sa.exists().where(refresh.c.member_key == plan.c.member_key)
+        self._connection.execute(sa.delete(plan).where(self._of_plan, plan.c.kind == ChangeKind.UNCHANGED, again))
