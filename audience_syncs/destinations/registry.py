@@ -68,6 +68,12 @@ def _klaviyo() -> Platform:
     return Platform(klaviyo.SPEC, klaviyo.Klaviyo)
 
 
+def _google() -> Platform:
+    from audience_syncs.destinations import google
+
+    return Platform(google.SPEC, google.Google, google.declare)
+
+
 def _salesforce() -> Platform:
     from audience_syncs.destinations import salesforce
 
@@ -132,6 +138,7 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "meta": _meta,
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
+    "google": _google,
     "salesforce": _salesforce,
     "microsoft": _microsoft,
     "braze": _braze,

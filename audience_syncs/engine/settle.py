@@ -7,7 +7,7 @@ accepted nor forgotten: what may be at the destination stays in the ledger until
 What becomes of a member's identifiers (``old``: in the ledger, ``new``: in the plan row):
 
     accepted                                new, and old where retracting it was not accepted
-    unknown                                 new, and old unless retracting was accepted
+    unknown                                 new, and old but what was certainly taken out
     rejected, retryable, never sent         old, without what was retracted
     all of them                             and what was inherited from a member who left
 """
@@ -102,12 +102,13 @@ class _Fold:
         return created.table
 
     def _retractions(self) -> sa.Select[Any]:
-        """member_key, done, disturbed: of staying members whose old identifiers were to go."""
+        """member_key, done, disturbed, taken_out: of staying members whose old identifiers were to go."""
         outcome = self.outcome
         return sa.select(
             outcome.c.member_key,
             (outcome.c.verdict == "accepted").label("done"),
             outcome.c.verdict.in_(["accepted", "unknown"]).label("disturbed"),
+            outcome.c.identifiers.label("taken_out"),
         ).where(outcome.c.kind == ChangeKind.RETRACT)
 
     def counts(self) -> Settled:
@@ -142,7 +143,15 @@ class _Fold:
         # While an old identifier may still be there, the fingerprint stays empty, so that the next run comes back.
         tidy = sa.and_(accepted, sa.func.coalesce(retracted.c.done, sa.true()))
         still_there = sa.case(
-            (sa.func.coalesce(retracted.c.done, accepted), outcome.c.identifiers),
+            (sa.and_(accepted, sa.func.coalesce(retracted.c.done, sa.true())), outcome.c.identifiers),
+            # What passes to somebody else is not taken out. Until this member is known to be there by something else, a removal
+            # of theirs may take out the other, too: both keep it.
+            (
+                retracted.c.done,
+                self._dialect.union(
+                    self._dialect.difference(ledger.c.identifiers, retracted.c.taken_out), outcome.c.identifiers
+                ),
+            ),
             (ledger.c.identifiers.is_(None), outcome.c.identifiers),
             else_=self._dialect.union(ledger.c.identifiers, outcome.c.identifiers),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from audience_syncs.identifiers import email, google_names, phone, plain
+from audience_syncs.identifiers import email, google_address, google_names, phone, plain
 from audience_syncs.identifiers.rule import Rule, Source, Sureness, only
 
 _META = Source("Meta, Marketing API, Custom Audiences guide: hashing and normalisation (read 2026-09)")
@@ -87,6 +87,14 @@ GOOGLE = (
     ),
     Rule("google.zip", 1, only(plain.text_of), False, "trimmed; US with or without the four digits", _GOOGLE),
     Rule("google.country", 1, only(plain.country_upper), False, "ISO 3166 alpha-2, upper case", _GOOGLE),
+    Rule(
+        "google.address",
+        1,
+        only(google_address.address),
+        False,
+        "an object of `first_name`, `last_name`, `country`, `zip`: both names as above and hashed, the others as above",
+        _GOOGLE,
+    ),
     Rule("google.mobile_id", 1, only(plain.mobile_id_as_written), False, "as it is", _GOOGLE_MOBILE),
     Rule("google.external_id", 1, only(plain.own_id), False, "as it is", _GOOGLE),
 )

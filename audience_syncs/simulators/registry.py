@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audience_syncs.simulators.braze import Braze
 from audience_syncs.simulators.customerio import CustomerIo
+from audience_syncs.simulators.google import Google
 from audience_syncs.simulators.hubspot import HubSpot
 from audience_syncs.simulators.iterable import Iterable
 from audience_syncs.simulators.json_api import JsonApi
@@ -19,6 +20,7 @@ PLATFORMS: tuple[type[Platform], ...] = (
     Meta,
     HubSpot,
     Klaviyo,
+    Google,
     Salesforce,
     Webhook,
     JsonApi,
