@@ -146,8 +146,8 @@ KEPT: list[History] = [
         ),
         (Change("leave", 0),),
     ),
-    # Somebody whose email passes to another, whose own change may not have come through, and who leaves by their phone: at the
-    # platform the phone may still be that of the email, and so take out the other.
+    # Somebody whose email passes to another, whose own change may not have come through, or was refused, and who leaves by their
+    # phone: at the platform the phone may still be that of the email, and so take out the other.
     *(
         History(
             platform,
@@ -157,12 +157,13 @@ KEPT: list[History] = [
                 ((Change("enter", 5, 12), Change("phone", 5, 4), Change("enter", 3, 2), Change("enter", 7, 3)), Run()),
                 (
                     (Change("share", 3, 1), Change("email", 7, 2)),
-                    Run(((("email", 12), ("kind", "server_error")),)),
+                    Run(((("email", 12), ("kind", kind)),)),
                 ),
             ),
             (Change("leave", 3),),
         )
         for platform in ("google", "meta")
+        for kind in ("server_error", "partial")
     ),
     # Who takes over an email in a run that is cut off, and leaves: the ledger has both emails, and one record's id.
     *(
