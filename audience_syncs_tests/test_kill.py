@@ -102,8 +102,9 @@ class Site:
         list_id = opened.ensure_list(ListRequest("Crowd")).id
         if self.platform == "sql_table":
             self.execute(f"INSERT INTO \"Crowd\" (email) VALUES ('{STRANGER}')")
-        elif self.platform == "webhook":
-            opened.add(list_id, Batch([Outgoing({"email": STRANGER})]))
+        elif self.platform in ("webhook", "braze"):
+            # Their lists come into being with the first member.
+            opened.add(list_id, Batch([Outgoing({self.harness.email: STRANGER})]))
         elif self.harness.has_simulator:
             stranger = {self.harness.name_of_email: self.harness.on_wire(STRANGER)}
             assert requests.post(self.list_url(), json={"members": [stranger]}, timeout=60).ok

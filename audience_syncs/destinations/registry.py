@@ -74,6 +74,24 @@ def _salesforce() -> Platform:
     return Platform(salesforce.SPEC, salesforce.open_account, salesforce.declare, salesforce.check_mapping)
 
 
+def _microsoft() -> Platform:
+    from audience_syncs.destinations import microsoft
+
+    return Platform(microsoft.SPEC, microsoft.Microsoft)
+
+
+def _braze() -> Platform:
+    from audience_syncs.destinations.braze import declaration
+
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
+
+
+def _iterable() -> Platform:
+    from audience_syncs.destinations.iterable import declaration
+
+    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -103,6 +121,9 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
     "salesforce": _salesforce,
+    "microsoft": _microsoft,
+    "braze": _braze,
+    "iterable": _iterable,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from audience_syncs.simulators.braze import Braze
 from audience_syncs.simulators.hubspot import HubSpot
+from audience_syncs.simulators.iterable import Iterable
 from audience_syncs.simulators.json_api import JsonApi
 from audience_syncs.simulators.klaviyo import Klaviyo
 from audience_syncs.simulators.meta import Meta
+from audience_syncs.simulators.microsoft import Microsoft
 from audience_syncs.simulators.platform import Platform
 from audience_syncs.simulators.salesforce import Salesforce
 from audience_syncs.simulators.webhook import Webhook
 
-PLATFORMS: tuple[type[Platform], ...] = (Meta, HubSpot, Klaviyo, Salesforce, Webhook, JsonApi)
+PLATFORMS: tuple[type[Platform], ...] = (
+    Meta,
+    HubSpot,
+    Klaviyo,
+    Salesforce,
+    Webhook,
+    JsonApi,
+    Microsoft,
+    Braze,
+    Iterable,
+)
