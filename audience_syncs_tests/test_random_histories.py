@@ -165,6 +165,29 @@ KEPT: list[History] = [
         for platform in ("google", "meta")
         for kind in ("server_error", "partial")
     ),
+    # Somebody joins in one call with somebody who is in already, from a call without an answer; the question whether the other
+    # one is a member finds no answer either; and who joined leaves.
+    History(
+        "salesforce",
+        2,
+        1,
+        (
+            (
+                (Change("enter", 0, 0),),
+                Run(
+                    (
+                        (("count", 2), ("kind", "server_error_after"), ("operation", "CampaignMember.insert")),
+                        (("count", 2), ("kind", "server_error"), ("operation", "jobs.results"), ("skip", 1)),
+                    )
+                ),
+            ),
+            (
+                (Change("enter", 1, 1),),
+                Run(((("count", 2), ("kind", "server_error"), ("operation", "query"), ("skip", 2)),)),
+            ),
+        ),
+        (Change("leave", 1),),
+    ),
     # Who takes over an email in a run that is cut off, and leaves: the ledger has both emails, and one record's id.
     *(
         History(

@@ -10,9 +10,11 @@ Where each fact is from stands in the module that relies on it. The page ``docs/
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from audience_syncs.destinations.contract import DestinationSpec, ListMember, ListRequest
+from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.destinations.salesforce.bulk import Jobs
 from audience_syncs.destinations.salesforce.calls import Calls, reading
@@ -25,6 +27,7 @@ from audience_syncs.destinations.salesforce.signing_in import client, fingerprin
 from audience_syncs.destinations.salesforce.soql import Queries
 from audience_syncs.destinations.salesforce.writes import Writes
 from audience_syncs.model.config import Mode
+from audience_syncs.model.errors import DestinationError
 from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, Outgoing, RemoteList, Verdict, VerdictKind
 
 _WORST_FIRST = (VerdictKind.UNKNOWN, VerdictKind.RETRYABLE, VerdictKind.REJECTED, VerdictKind.ACCEPTED)
@@ -146,14 +149,16 @@ class Salesforce:
         """Rejected where they are out of the campaign and Salesforce refuses to empty a field."""
         mine, verdicts = self._records_of(batch), list(self.remove(list_id, batch))
         ids = _of_those_out(mine, verdicts)
-        told = self._people.emptied(self._of_kind(ids), fields, batch)
+        with _after_they_left():
+            told = self._people.emptied(self._of_kind(ids), fields, batch)
         return self._then(mine, verdicts, told, "NOT_CLEARED", "not all of its fields are empty")
 
     def delete_records(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
         """Rejected where they are out of the campaign and Salesforce refuses to delete the record."""
         mine, verdicts = self._records_of(batch), list(self.remove(list_id, batch))
         ids = _of_those_out(mine, verdicts)
-        told = self._people.deleted(self._of_kind(ids), batch)
+        with _after_they_left():
+            told = self._people.deleted(self._of_kind(ids), batch)
         return self._then(mine, verdicts, told, "NOT_DELETED", "the record is still there")
 
     def _records_of(self, batch: Batch) -> list[set[str]]:
@@ -190,6 +195,16 @@ class Salesforce:
         return Verdict(
             VerdictKind.REJECTED, "NO_IDENTIFIER", f"has no `{self._people.key_field}`, by which members are found"
         )
+
+
+@contextmanager
+def _after_they_left() -> Iterator[None]:
+    """What stops the run now comes after people have left the campaign: nobody may be told that nothing has happened."""
+    try:
+        yield
+    except DestinationError:
+        may_have_been_applied()
+        raise
 
 
 def _of_those_out(records: Sequence[set[str]], out: Sequence[Verdict]) -> set[str]:
