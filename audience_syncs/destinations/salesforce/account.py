@@ -26,11 +26,10 @@ from audience_syncs.destinations.salesforce.rows import is_gone
 from audience_syncs.destinations.salesforce.signing_in import client, fingerprint, signed_in
 from audience_syncs.destinations.salesforce.soql import Queries
 from audience_syncs.destinations.salesforce.writes import Writes
+from audience_syncs.destinations.verdicts import worst
 from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import DestinationError
 from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, Outgoing, RemoteList, Verdict, VerdictKind
-
-_WORST_FIRST = (VerdictKind.UNKNOWN, VerdictKind.RETRYABLE, VerdictKind.REJECTED, VerdictKind.ACCEPTED)
 
 
 class Salesforce:
@@ -124,7 +123,7 @@ class Salesforce:
         if not everything:
             self._campaigns.by_id(list_id)
         told = self._campaigns.left(everything, batch)
-        return [_worst([told[each] for each in sorted(some)]) for some in mine]
+        return [worst([told[each] for each in sorted(some)]) for some in mine]
 
     def _memberships(self, member: Outgoing, by_key: Mapping[str, set[str]], by_person: Mapping[str, str]) -> set[str]:
         found = {each for key in self._people.keys_of(member) for each in by_key.get(key, ())}
@@ -187,7 +186,7 @@ class Salesforce:
         for some, verdict in zip(mine, out, strict=True):
             if verdict.kind is VerdictKind.ACCEPTED:
                 then = [told.get(each, CONVERTED) for each in sorted(some)]
-                verdict = _worst([_out_but(each, code, words) for each in then])
+                verdict = worst([_out_but(each, code, words) for each in then])
             found.append(verdict)
         return found
 
@@ -222,8 +221,3 @@ def _out_but(verdict: Verdict, code: str, words: str) -> Verdict:
         return ACCEPTED
     kind = VerdictKind.UNKNOWN if verdict.kind is VerdictKind.RETRYABLE else verdict.kind
     return Verdict(kind, code, f"out of the campaign, but {words}: {verdict.reason}")
-
-
-def _worst(verdicts: Sequence[Verdict]) -> Verdict:
-    """One verdict for somebody of whom there are several records; nobody there is accepted."""
-    return min(verdicts, key=lambda verdict: _WORST_FIRST.index(verdict.kind), default=ACCEPTED)
