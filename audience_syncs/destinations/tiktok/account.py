@@ -29,7 +29,8 @@ from audience_syncs.destinations import settings
 from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListRequest, Tells
 from audience_syncs.destinations.http import HttpClient
 from audience_syncs.destinations.pacing import Pace, Pacer
-from audience_syncs.destinations.tiktok.calls import PARAMETERS, Calls, reading, refusal_of, words_of
+from audience_syncs.destinations.plain_words import plain_words
+from audience_syncs.destinations.tiktok.calls import PARAMETERS, Calls, reading, refusal_of
 from audience_syncs.destinations.tiktok.mappings import deliver
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.errors import BatchRefused, DestinationError, ListMissing, NoAnswer, NotApplied
@@ -157,7 +158,7 @@ class TikTok:
             count = count or None
         if shown.get("is_expiring") is True:
             notes.append("TikTok lets the audience expire soon, for it is not used")
-        told = words_of(shown.get("error_msg"))
+        told = plain_words(shown.get("error_msg"))
         if told:
             notes.append(f"TikTok says: {told}")
         return MatchedUsers(lower=count, upper=count, as_of=datetime.now(UTC), note="; ".join(notes))
@@ -251,7 +252,7 @@ class TikTok:
     def _taking_mappings(self, shown: Mapping[str, Any]) -> Mapping[str, Any]:
         if not _takes_mappings(shown):
             raise DestinationError(
-                f"the audience {shown.get('audience_id')} is of the type {words_of(shown.get('audience_type'))}, which takes no "
+                f"the audience {shown.get('audience_id')} is of the type {plain_words(shown.get('audience_type'))}, which takes no "
                 "mappings",
                 where=self._where,
                 remedy="leave `id` out to have an audience made that does, or name one made through TikTok's segments",

@@ -25,6 +25,7 @@ from audience_syncs.destinations.http import (
     default_reading,
     retry_after,
 )
+from audience_syncs.destinations.plain_words import plain_words
 from audience_syncs.model.errors import AccessRefused, BatchRefused, DestinationError, NoAnswer, NotApplied
 
 VERSION = "/open_api/v1.3"
@@ -36,7 +37,6 @@ PARAMETERS = frozenset({40000, 40002, NOT_FOUND})
 """Refusals that may be about who is in a request, or about the audience."""
 BREATHER_S = 1.0
 """TikTok's limits are of requests a second."""
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z_-]{0,24}[.,:;]?")
 _REQUEST = re.compile(r"[0-9A-Za-z]{1,60}")
 
 
@@ -77,16 +77,7 @@ def refusal_of(answer: Answer) -> Refusal | None:
         return None
     request = answer.body.get("request_id")
     known = isinstance(request, str) and _REQUEST.fullmatch(request) is not None
-    return Refusal(code, words_of(answer.body.get("message")), str(request) if known else "")
-
-
-def words_of(message: object) -> str:
-    """TikTok's message without whatever is no plain word: it may quote what was sent."""
-    words = message.split() if isinstance(message, str) else []
-    kept = [word if _PLAIN.fullmatch(word) else "..." for word in words]
-    return " ".join(word for place, word in enumerate(kept) if word != "..." or kept[place - 1 : place] != ["..."])[
-        :200
-    ]
+    return Refusal(code, plain_words(answer.body.get("message")), str(request) if known else "")
 
 
 def reading(answer: Answer) -> Reading:
