@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import requests
+from business_api_client.tiktok_business.tiktok_code import NumericErrorCodes
 
 from audience_syncs.destinations.contract import Account, ListRequest
 from audience_syncs.destinations.doubt import watch
+from audience_syncs.destinations.http import Answer, Retry
 from audience_syncs.destinations.plain_words import plain_words
 from audience_syncs.destinations.tiktok import TikTok, mappings
+from audience_syncs.destinations.tiktok.calls import PERMISSION, TOKEN, reading
 from audience_syncs.model.errors import (
     AccessRefused,
     AudienceSyncsError,
@@ -111,7 +114,6 @@ def test_a_batch_of_more_rows_than_a_request_takes_is_several(world: World, monk
     monkeypatch.setattr(mappings, "MOST_ROWS", 5)
     batch = Batch([Outgoing({"email": [sha(f"{n}-{m}") for m in range(2)]}) for n in range(5)])
     assert kinds(world.tiktok.add(world.list_id, batch)) == ["accepted"] * 5
-    assert [len(entry["rows"]) if "rows" in entry else 0 for entry in world.received()]
     assert world.operations().count("mappings.add") == 3
     assert len(world.members()) == 10
 
@@ -259,6 +261,21 @@ def test_a_number_is_an_advertiser_too(world: World) -> None:
 def test_a_limit_without_a_hint_is_waited_for(world: World) -> None:
     world.fault("rate_limit", operation="mappings.add", count=1, retry_after_s=None)
     assert kinds(world.tiktok.add(world.list_id, Batch([person(1)]))) == ["accepted"]
+
+
+def test_every_code_of_tiktoks_own_client_has_a_meaning_that_cannot_do_harm() -> None:
+    """Whatever is not certainly refused may have been applied; whatever is about the token or the account stops the run."""
+    names = {name: code for name, code in vars(NumericErrorCodes).items() if name.startswith("ERROR_CODE_")}
+    said = {name: reading(Answer(200, {}, {"code": code, "message": ""})) for name, code in names.items()}
+    again = {name for name, found in said.items() if isinstance(found, Retry)}
+    assert {name for name in again if not said[name].maybe_applied} == {  # type: ignore[union-attr]
+        "ERROR_CODE_REQUEST_TOO_FREQUENT",
+        "ERROR_CODE_REQUEST_FREQUENCY_LIMITED",
+    }
+    assert {name for name, code in names.items() if code >= 50_000 or code == 20001} <= again
+    access = TOKEN | PERMISSION
+    for word in ("TOKEN", "PERMISSION", "WHITELIST", "SCOPE_NOT", "FORBIDDEN", "ADVERTISER_NOT_EXIST"):
+        assert [name for name, code in names.items() if word in name and code not in access] == []
 
 
 def test_words_keep_what_explains_and_lose_what_may_name_somebody() -> None:

@@ -74,6 +74,12 @@ def _tiktok() -> Platform:
     return Platform(tiktok.SPEC, tiktok.TikTok)
 
 
+def _linkedin() -> Platform:
+    from audience_syncs.destinations import linkedin
+
+    return Platform(linkedin.SPEC, linkedin.LinkedIn)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -103,6 +109,7 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
     "tiktok": _tiktok,
+    "linkedin": _linkedin,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,

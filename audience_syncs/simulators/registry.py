@@ -5,9 +5,10 @@ from __future__ import annotations
 from audience_syncs.simulators.hubspot import HubSpot
 from audience_syncs.simulators.json_api import JsonApi
 from audience_syncs.simulators.klaviyo import Klaviyo
+from audience_syncs.simulators.linkedin import LinkedIn
 from audience_syncs.simulators.meta import Meta
 from audience_syncs.simulators.platform import Platform
 from audience_syncs.simulators.tiktok import TikTok
 from audience_syncs.simulators.webhook import Webhook
 
-PLATFORMS: tuple[type[Platform], ...] = (Meta, HubSpot, Klaviyo, TikTok, Webhook, JsonApi)
+PLATFORMS: tuple[type[Platform], ...] = (Meta, HubSpot, Klaviyo, TikTok, LinkedIn, Webhook, JsonApi)

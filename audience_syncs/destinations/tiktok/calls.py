@@ -1,12 +1,12 @@
 """One call to TikTok's API for Business: what its answers mean, without anything of anybody in them.
 
-Nearly every answer is HTTP 200, with ``code`` 0 where all is well. Codes, as TikTok's own words in answers that others have
-published (read 2026-11): 40001 permission, 40002 parameters, 40007 no such object, 40100 too many requests ("App reaches the
-QPS limit", "Please retry in some time"), 40105 token ("incorrect or has been revoked"), 50000 and 51xxx failures within TikTok.
+Nearly every answer is HTTP 200, with ``code`` 0 where all is well. The codes: TikTok's own client (PyPI
+tiktok-business-api-sdk-official 1.1.3, ``tiktok_code``); their words: answers that others have published (read 2026-11), such as
+"App reaches the QPS limit", "Please retry in some time", "Access token is incorrect or has been revoked".
 
-[unsure]: 40101 to 40104 and 40110 as further words about the token, 40300 about permissions (from memory). A permission that
-is missing has also been seen as 40002, so the words count, too. Any code that is none of ours may have been applied.
-TikTok says nowhere how long to wait after 40100: a second, then longer.
+[unsure]: a permission that is missing has been seen as 40002, which is about parameters, so the words count, too; how
+terms that nobody accepted are worded. Any code that is none of these may have been applied. TikTok says nowhere how long
+to wait after 40100: a second, then longer.
 """
 
 from __future__ import annotations
@@ -29,12 +29,16 @@ from audience_syncs.destinations.plain_words import plain_words
 from audience_syncs.model.errors import AccessRefused, BatchRefused, DestinationError, NoAnswer, NotApplied
 
 VERSION = "/open_api/v1.3"
-THROTTLED = 40100
-TOKEN = frozenset({40101, 40102, 40103, 40104, 40105, 40110})
-PERMISSION = frozenset({40001, 40300})
-NOT_FOUND = 40007
-PARAMETERS = frozenset({40000, 40002, NOT_FOUND})
-"""Refusals that may be about who is in a request, or about the audience."""
+THROTTLED = frozenset({40100, 40132})
+TOKEN = frozenset({*range(40101, 40111), 40114})
+PERMISSION = frozenset(
+    {40001, 40003, 40113, 40117, 40118, 40124, 40125, 40130, 40131, 40300, 40301, 40302, 40309, 41000}
+)
+"""Of the app, of who authorized it, or for this ad account; 40118: not on the list of those who may use this."""
+PARAMETERS = frozenset({40000, 40002, 40007, 40011, 40061, 40062, 40700})
+"""Refusals that may be about who is in a request, or about the audience: 40007 no such object, 40061 too large a batch, 40062 no
+hash."""
+WRITE_CONFLICT = 40202
 BREATHER_S = 1.0
 """TikTok's limits are of requests a second."""
 _REQUEST = re.compile(r"[0-9A-Za-z]{1,60}")
@@ -86,10 +90,10 @@ def reading(answer: Answer) -> Reading:
         if answer.status < 400:
             return Retry(retry_after(answer), maybe_applied=True)  # every good answer has a code
         return default_reading(answer)
-    if code == THROTTLED:
+    if code in THROTTLED:
         asked = retry_after(answer)
         return Retry(BREATHER_S if asked is None else asked, maybe_applied=False)
-    if code == 0 or 40_000 <= code < 50_000:
+    if code == 0 or (40_000 <= code < 50_000 and code != WRITE_CONFLICT):
         found = default_reading(answer)
         return found if code == 0 or isinstance(found, Retry) else Outcome.REFUSED
     return Retry(retry_after(answer), maybe_applied=True)

@@ -1,7 +1,7 @@
 """TikTok's envelope: HTTP 200 whatever happened, with a code, a message, an id of the request, and data.
 
-Codes and messages are TikTok's own as others have published them, where there are any: 40001 (scope), 40100 (both messages),
-40105, 51001. The messages of 40002 are ours: nobody has published those about segments.
+Codes are TikTok's own (its client for Python has a table of them); messages as others have published them, where there are any:
+40001 (scope), 40100, 40105, 51010. The messages of 40002 are ours: nobody has published those about segments.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def refusal(code: int, message: str) -> Answer:
     return _answer(code, message, {})
 
 
-def wrong(message: str) -> Refused:
+def wrong(message: str, code: int = 40002) -> Refused:
     """A parameter that cannot be."""
-    return Refused(refusal(40002, message))
+    return Refused(refusal(code, message))
 
 
 def no_token() -> Answer:
@@ -51,7 +51,7 @@ def throttled() -> Answer:
 
 
 def broken() -> Answer:
-    return refusal(51001, "Internal service timed out. Please retry in sometime.")
+    return refusal(51010, "Internal service timed out. Please retry in sometime.")
 
 
 def _answer(code: int, message: str, data: Json) -> Answer:

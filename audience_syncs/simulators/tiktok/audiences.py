@@ -115,7 +115,7 @@ class Audiences:
         if len(set(schema)) < len(schema) or not set(schema) <= set(KINDS):
             raise wrong("id_schema: contains invalid or repeated id types.")
         if not isinstance(rows, list) or not 0 < len(rows) <= MOST_ROWS:
-            raise wrong(f"batch_data: Length must be between 1 and {MOST_ROWS}.")
+            raise wrong(f"batch_data: Length must be between 1 and {MOST_ROWS}.", 40061)
         found: list[Mapping_] = []
         for place, row in enumerate(rows):
             if place in rejected:
@@ -132,7 +132,7 @@ class Audiences:
                 continue
             given, audiences = (entry.get("id"), entry.get("audience_ids")) if isinstance(entry, dict) else (None, None)
             if not isinstance(given, str) or re.fullmatch(f"[0-9a-f]{{{KINDS[kind]}}}", given) is None:
-                raise wrong(f"batch_data.{place}.{column}.id: '{given}' is not a valid {kind}.")
+                raise wrong(f"batch_data.{place}.{column}.id: '{given}' is not a valid {kind}.", 40062)
             if not isinstance(audiences, list) or not audiences:
                 raise wrong(f"batch_data.{place}.{column}.audience_ids: Missing data for required field.")
             for audience in audiences:
