@@ -227,6 +227,17 @@ def test_an_audience_that_is_gone_stops_the_run(world: World) -> None:
             call()
 
 
+def test_an_audience_that_has_expired_or_is_of_another_kind_is_not_filled(world: World) -> None:
+    told: dict[str, Any] = {"audience_id": "7", "is_valid": False, "expired_time": "2025-01-01 00:00:00"}
+    with pytest.raises(ListMissing, match="has expired"):
+        world.tiktok._taking_mappings(told)
+    fresh = told | {"expired_time": "2099-01-01 00:00:00"}
+    assert world.tiktok._taking_mappings(fresh) == fresh
+    for kind in ("Lookalike Audience", "CUSTOMER_FILE", "Engagement Audience"):
+        with pytest.raises(DestinationError, match="takes no mappings"):
+            world.tiktok._taking_mappings(fresh | {"audience_type": kind})
+
+
 def test_the_size_comes_late_and_says_so(world: World) -> None:
     world.tiktok.add(world.list_id, Batch([person(n) for n in range(200)]))
     early = world.tiktok.matched_users(world.list_id)

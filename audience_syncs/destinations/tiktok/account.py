@@ -228,6 +228,7 @@ class TikTok:
             if str(each.get("name", "")).strip() == name
             and each.get("is_creator") is not False
             and _takes_mappings(each)
+            and not _has_expired(each)
         ]
         return min(found, key=lambda each: (str(each.get("create_time")), str(each["audience_id"])), default=None)
 
@@ -256,6 +257,12 @@ class TikTok:
                 "mappings",
                 where=self._where,
                 remedy="leave `id` out to have an audience made that does, or name one made through TikTok's segments",
+            )
+        if _has_expired(shown):
+            raise ListMissing(
+                f"the audience {shown['audience_id']} has expired at TikTok: no ad can use it any more",
+                where=self._where,
+                remedy="audiences expire that no ad uses; give the sync another `name`, or run it once with a new list",
             )
         return shown
 
@@ -292,6 +299,15 @@ def _is_of(shown: object, list_id: str) -> bool:
 def _takes_mappings(shown: Mapping[str, Any]) -> bool:
     kind = str(shown.get("audience_type") or "").lower().replace("_", " ").removesuffix(" audience").strip()
     return kind not in TAKES_NO_MAPPINGS
+
+
+def _has_expired(shown: Mapping[str, Any]) -> bool:
+    """Not usable, and beyond its time, which TikTok gives in GMT. One that is not usable may also be computed just now."""
+    try:
+        until = datetime.strptime(str(shown.get("expired_time")), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return shown.get("is_valid") is False and until < datetime.now(UTC)
 
 
 def _is_id(text: str) -> bool:
