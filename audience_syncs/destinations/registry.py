@@ -110,6 +110,18 @@ def _customerio() -> Platform:
     return Platform(customerio.SPEC, customerio.CustomerIo, check_mapping=customerio.check_mapping)
 
 
+def _tiktok() -> Platform:
+    from audience_syncs.destinations import tiktok
+
+    return Platform(tiktok.SPEC, tiktok.TikTok)
+
+
+def _linkedin() -> Platform:
+    from audience_syncs.destinations import linkedin
+
+    return Platform(linkedin.SPEC, linkedin.LinkedIn)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -145,6 +157,8 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "iterable": _iterable,
     "mailchimp": _mailchimp,
     "customerio": _customerio,
+    "tiktok": _tiktok,
+    "linkedin": _linkedin,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,
