@@ -68,6 +68,12 @@ def _klaviyo() -> Platform:
     return Platform(klaviyo.SPEC, klaviyo.Klaviyo)
 
 
+def _snapchat() -> Platform:
+    from audience_syncs.destinations import snapchat
+
+    return Platform(snapchat.SPEC, snapchat.Snapchat)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -96,6 +102,7 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "meta": _meta,
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
+    "snapchat": _snapchat,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,

@@ -7,6 +7,7 @@ from audience_syncs.simulators.json_api import JsonApi
 from audience_syncs.simulators.klaviyo import Klaviyo
 from audience_syncs.simulators.meta import Meta
 from audience_syncs.simulators.platform import Platform
+from audience_syncs.simulators.snapchat import Snapchat
 from audience_syncs.simulators.webhook import Webhook
 
-PLATFORMS: tuple[type[Platform], ...] = (Meta, HubSpot, Klaviyo, Webhook, JsonApi)
+PLATFORMS: tuple[type[Platform], ...] = (Meta, HubSpot, Klaviyo, Snapchat, Webhook, JsonApi)
