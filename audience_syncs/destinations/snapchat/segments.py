@@ -85,6 +85,9 @@ class Segments:
             answer = self._read(self._path, "list segments", params)
             if is_refused(answer):
                 self._raise_of_account(answer, "see the ad account's segments")
+            if not all(is_done(part) for part in parts(answer, "segments")):
+                # It may be the one that is looked for: another of its name would be made.
+                raise NotApplied("snapchat list segments: the answer leaves out a segment", where=self._where)
             for segment in things(answer, "segments", "segment"):
                 owner = str(segment.get("ad_account_id", self._ad_account_id))
                 is_own = owner.lower() == self._ad_account_id.lower()
