@@ -74,6 +74,12 @@ def _snapchat() -> Platform:
     return Platform(snapchat.SPEC, snapchat.Snapchat)
 
 
+def _pinterest() -> Platform:
+    from audience_syncs.destinations import pinterest
+
+    return Platform(pinterest.SPEC, pinterest.Pinterest)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -103,6 +109,7 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "hubspot": _hubspot,
     "klaviyo": _klaviyo,
     "snapchat": _snapchat,
+    "pinterest": _pinterest,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,
