@@ -25,7 +25,7 @@ from audience_syncs.health.status import sync_statuses
 from audience_syncs.model.alerts import ChannelConfig
 from audience_syncs.model.limits import LimitsConfig, Severity
 from audience_syncs.model.names import Secret
-from audience_syncs.model.values import RunStatus, SyncRun
+from audience_syncs.model.values import FieldReach, Reach, RunStatus, SyncRun
 from audience_syncs.project import Project, load_project
 from audience_syncs.simulators import SimulatorServer
 from audience_syncs.warehouse import Warehouse, open_warehouse_at
@@ -83,6 +83,10 @@ REJECTING = run(in_audience=1000, rejected=120)
          ["warning: audience_change_percent: the audience went from 1,000 to 400 members: -60.0 % (limit 50 %)"]),
         ({}, run(in_audience=1600), {"size_before": 1000},
          ["warning: audience_change_percent: the audience went from 1,000 to 1,600 members: +60.0 % (limit 50 %)"]),
+        ({}, run(reach=Reach(100, 6, [FieldReach("EMAIL", True, 6, {})])), {},
+         ["warning: unreachable_percent: 6 of 100 members have no usable identifier: 6.0 % (limit 5 %)"]),
+        ({}, run(reach=Reach(100, 0, [FieldReach("EMAIL", True, 90, {"TOO_LONG": 5}), FieldReach("FN", False, 0, {"A": 80})])), {},
+         ["warning: refused_percent: 50.0 % of the values of EMAIL are refused (limit 10 %)"]),
         # Three people instead of one are no event.
         ({}, run(in_audience=3), {"size_before": 1}, []),
         ({}, run(in_audience=3000), {"size_before": 0}, []),

@@ -98,7 +98,11 @@ def test_a_good_run_answers_every_check_with_its_figures(shop: Shop) -> None:
         "rejection_rate",
         "freshness",
         "match_rate",
+        "identifiers",
     }
+    assert checks["identifiers"].metadata["unreachable"].value == 0
+    row = checks["identifiers"].metadata["identifiers"].records[0]
+    assert (row.data["usable"], row.data["missing"], row.data["refused"]) == (30, 0, 0)
     assert checks["rejection_rate"].metadata["rejected_percent"].value == 0
     # The run evaluated the audience by the way, and that is on the audience's page.
     of_audience = shop.checks(AUDIENCE_KEY)

@@ -13,7 +13,15 @@ from audience_syncs.warehouse.state import State
 from audience_syncs.warehouse.tables import STATE_VERSION
 from audience_syncs_tests.sync_bench import Bench, email_hash
 
-BACK_TO_VERSION_2 = """
+BACK_TO_VERSION_3 = """
+DROP TABLE audience_syncs.jobs;
+ALTER TABLE audience_syncs.ledger DROP COLUMN lacks;
+ALTER TABLE audience_syncs.plan DROP COLUMN lacks;
+ALTER TABLE audience_syncs.sync_runs DROP COLUMN reach;
+UPDATE audience_syncs.state_version SET version = 3
+"""
+BACK_TO_VERSION_2 = f"""
+{BACK_TO_VERSION_3};
 DROP TABLE audience_syncs.alerts, audience_syncs.alert_messages, audience_syncs.paces;
 UPDATE audience_syncs.state_version SET version = 2
 """
@@ -35,7 +43,7 @@ def shape(bench: Bench) -> list[tuple[object, ...]]:
     ) + bench.rows("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'audience_syncs' ORDER BY 1")
 
 
-@pytest.mark.parametrize("back", [BACK_TO_VERSION_1, BACK_TO_VERSION_2], ids=["1", "2"])
+@pytest.mark.parametrize("back", [BACK_TO_VERSION_1, BACK_TO_VERSION_2, BACK_TO_VERSION_3], ids=["1", "2", "3"])
 def test_tables_of_an_older_version_become_those_of_today_with_all_that_is_in_them(bench: Bench, back: str) -> None:
     bench.people(("1", "a@example.com"), ("2", "b@example.com"))
     bench.run()

@@ -15,7 +15,7 @@ from audience_syncs.cli.local import environment
 from audience_syncs.cli.show import print_json, print_statuses, print_table, progress_bar, say
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
 from audience_syncs.model.errors import DefinitionError, MissingSecret
-from audience_syncs.model.values import RunOptions, SyncReport
+from audience_syncs.model.values import Reach, RunOptions, SyncReport
 from audience_syncs.project import Project, default_defs_dir, format_problems, load_project
 
 if TYPE_CHECKING:
@@ -102,11 +102,26 @@ def plan(sync: SyncName, json: Json = False) -> None:
         ("In audience", "Held at the destination", "Add", "Update", "Remove", "Without identifier"),
         [(preview.in_audience, preview.holding, counts.added, counts.updated, counts.removed, counts.unusable)],
     )
-    for dropped in preview.dropped_values:
-        typer.echo(f"{dropped.members:,} values left out: {dropped.reason}")
+    if preview.reach is not None:
+        show_reach(preview.reach)
     if preview.blocked:
         typer.echo(f"The guard would block it: {preview.blocked}")
         typer.echo(f"To send exactly this plan: audience-syncs approve {preview.sync} {preview.digest}")
+
+
+def show_reach(reach: Reach) -> None:
+    """How much of the audience the platform can find, by field and reason."""
+    rows = [
+        (
+            field.field,
+            f"{reach.usable(field):,} ({reach.usable_percent(field):.1f} %)",
+            field.missing if field.identifier else "",
+            ", ".join(f"{code.lower().replace('_', ' ')}: {count:,}" for code, count in field.refused.items()),
+        )
+        for field in reach.fields
+    ]
+    title = f"Usable values; {reach.unreachable:,} of {reach.members:,} members have no usable identifier"
+    print_table(title, ("Field", "Usable", "Missing", "Refused"), rows)
 
 
 def run(

@@ -24,7 +24,7 @@ from audience_syncs.model.errors import (
     SourceError,
     SyncLocked,
 )
-from audience_syncs.model.values import MatchedUsers, Progress, RejectionCount, Snapshot, SyncReport
+from audience_syncs.model.values import MatchedUsers, Progress, Reach, RejectionCount, Snapshot, SyncReport
 
 if TYPE_CHECKING:
     from audience_syncs.engine import PlanPreview
@@ -131,7 +131,38 @@ def sync_metadata(report: SyncReport, sync: SyncConfig) -> Metadata:
         metadata["rejections_by_reason"] = _reasons(report.rejections)
     if report.dropped_values:
         metadata["dropped_values"] = _reasons(report.dropped_values)
+    if report.reach is not None:
+        metadata["identifiers"] = reach_table(report.reach)
+        metadata["unreachable"] = dg.MetadataValue.int(report.reach.unreachable)
     return metadata
+
+
+def reach_table(reach: Reach) -> dg.TableMetadataValue:
+    """A row for each mapped field: how many of the audience have a usable value, and why the others have none."""
+    records = [
+        dg.TableRecord(
+            {
+                "field": field.field,
+                "identifier": field.identifier,
+                "usable": reach.usable(field),
+                "usable_percent": round(reach.usable_percent(field), 1),
+                "missing": field.missing,
+                "refused": sum(field.refused.values()),
+                "reasons": ", ".join(f"{code}: {count:,}" for code, count in field.refused.items()),
+            }
+        )
+        for field in reach.fields
+    ]
+    columns = [
+        dg.TableColumn("field", "string"),
+        dg.TableColumn("identifier", "bool", "Whether members are found by it."),
+        dg.TableColumn("usable", "int"),
+        dg.TableColumn("usable_percent", "float"),
+        dg.TableColumn("missing", "int", "Null; told for identifiers only."),
+        dg.TableColumn("refused", "int"),
+        dg.TableColumn("reasons", "string"),
+    ]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
 
 
 MOST_ROWS = 100
@@ -230,6 +261,8 @@ def plan_metadata(preview: PlanPreview) -> Metadata:
         metadata["guard"] = dg.MetadataValue.text(f"would block it: {preview.blocked}")
     if preview.dropped_values:
         metadata["dropped_values"] = _reasons(preview.dropped_values)
+    if preview.reach is not None:
+        metadata["identifiers"] = reach_table(preview.reach)
     return metadata
 
 

@@ -8,15 +8,22 @@ own. Reading a list back does, so ``destination_audit`` is a step that is run by
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from audience_syncs.components.figures import Metadata, audit_metadata, counted, reported_to_dagster, syncs_table
+from audience_syncs.components.figures import (
+    Metadata,
+    audit_metadata,
+    counted,
+    reach_table,
+    reported_to_dagster,
+    syncs_table,
+)
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig
 from audience_syncs.model.errors import AudienceError, GuardBlocked
 from audience_syncs.model.limits import Severity
-from audience_syncs.model.values import Snapshot, SyncReport
+from audience_syncs.model.values import Reach, Snapshot, SyncReport
 
 if TYPE_CHECKING:
     from audience_syncs.health.match_rate import MatchRate
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 
 UNIQUE_KEY, USABLE_IDENTIFIERS = "unique_key", "usable_identifiers"
 REMOVAL_GUARD, REJECTION_RATE, MATCH_RATE, FRESHNESS = "removal_guard", "rejection_rate", "match_rate", "freshness"
+IDENTIFIERS = "identifiers"
 AUDIT, SYNCS = "destination_audit", "syncs"
 
 _KEY_ERRORS = ("AUDIENCE_NULL_KEY", "AUDIENCE_DUPLICATE_KEY")
@@ -50,6 +58,12 @@ def sync_checks(key: dg.AssetKey, sync: SyncConfig) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(REMOVAL_GUARD, asset=key, description="The guard lets the run's changes through."),
         dg.AssetCheckSpec(
             REJECTION_RATE, asset=key, description=f"Share of the audience that is rejected: {rejected.in_words(' %')}."
+        ),
+        dg.AssetCheckSpec(
+            IDENTIFIERS,
+            asset=key,
+            description=f"Members without any usable identifier: {sync.limits.unreachable_percent.in_words(' %')}. Of one "
+            f"identifier's values, refused: {sync.limits.refused_percent.in_words(' %')}.",
         ),
         dg.AssetCheckSpec(FRESHNESS, asset=key, description=f"A run began when it was due ({sync.frequency})."),
     ]
@@ -135,6 +149,30 @@ def rejection_rate(key: dg.AssetKey, sync: SyncConfig, report: SyncReport) -> dg
     return _result(key, REJECTION_RATE, severity, words, rejected=rejected, rejected_percent=round(share, 2))
 
 
+def identifiers_check(key: dg.AssetKey, sync: SyncConfig, reach: Reach | None) -> dg.AssetCheckResult:
+    """How much of the audience the platform can find, by field and reason; as bad as the worst of it."""
+    if reach is None:
+        return _result(key, IDENTIFIERS, Severity.OK, "nothing was planned from the audience")
+    worst = sync.limits.unreachable_percent.severity(reach.unreachable_percent)
+    words = [f"{reach.unreachable:,} of {reach.members:,} members have no usable identifier"]
+    for field in reach.fields:
+        severity = sync.limits.refused_percent.severity(reach.refused_percent(field))
+        if field.identifier and severity is not Severity.OK:
+            worst = max(worst, severity, key=lambda each: each.rank)
+            often = ", ".join(f"{code.lower().replace('_', ' ')} {count:,}" for code, count in field.refused.items())
+            words.append(f"{reach.refused_percent(field):.1f} % of the values of {field.field} are refused: {often}")
+    return _result(
+        key,
+        IDENTIFIERS,
+        worst,
+        "; ".join(words),
+        members=reach.members,
+        unreachable=reach.unreachable,
+        unreachable_percent=round(reach.unreachable_percent, 2),
+        identifiers=reach_table(reach),
+    )
+
+
 def match_rate_check(key: dg.AssetKey, sync: SyncConfig, rate: "MatchRate | None") -> dg.AssetCheckResult:
     if rate is None:
         return _result(key, MATCH_RATE, Severity.OK, "the platform has not told a size yet")
@@ -197,11 +235,17 @@ def log_check(context: dg.OpExecutionContext | dg.AssetExecutionContext, result:
 
 
 def _result(
-    key: dg.AssetKey, name: str, severity: Severity, description: str, **figures: int | float | str
+    key: dg.AssetKey,
+    name: str,
+    severity: Severity,
+    description: str,
+    **figures: int | float | str | dg.MetadataValue[Any],
 ) -> dg.AssetCheckResult:
     metadata: Metadata = {}
     for label, value in figures.items():
-        if isinstance(value, str):
+        if isinstance(value, dg.MetadataValue):
+            metadata[label] = value
+        elif isinstance(value, str):
             metadata[label] = dg.MetadataValue.text(value)
         else:
             metadata[label] = dg.MetadataValue.float(value) if isinstance(value, float) else dg.MetadataValue.int(value)

@@ -25,6 +25,7 @@ from audience_syncs.components.sync_checks import (
     fresh,
     guard_blocked,
     guard_passed,
+    identifiers_check,
     log_check,
     match_rate_check,
     rejection_rate,
@@ -146,6 +147,7 @@ class SyncRun:
 
         yield guard_passed(self._key, report)
         yield rejection_rate(self._key, self._sync, report)
+        yield identifiers_check(self._key, self._sync, report.reach)
         yield fresh(self._key)
         if self._sync.mode.family.has_list:
             with warehouse.connect() as connection:

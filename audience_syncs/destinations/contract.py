@@ -86,6 +86,9 @@ class DestinationSpec:
     docs: str = ""
     sizes_every: timedelta = timedelta(hours=1)
     """How often it is worth asking for matched users: no platform counts at once."""
+    refresh_after: timedelta | None = None
+    """Platforms that forget members after a while: who was accepted so long ago is sent again. Well before the platform's own
+    time is over, as a run may be late."""
     settings_model: type[Config] | None = None
     """The settings' types, where single values do not do: nested ones, words of a closed list. Its fields are ``settings``."""
     optional_credentials: tuple[str, ...] = ()
@@ -188,6 +191,23 @@ class Publishes(Protocol):
         nothing was delivered since the last time there is nothing to do. ``members``: everybody who is or may be in the
         list, by their identifiers' order, page by page, to be read once if at all; None where the sync keeps no list of
         its own. Who is no longer in the audience (``removal: keep``) comes with identifiers only. Raises as ``add`` does.
+        """
+        ...
+
+
+@runtime_checkable
+class ResumesJobs(Protocol):
+    """Platforms that only queue what they are sent, and do not tell which jobs they have: ours are noted.
+
+    ``add`` and ``remove`` note each job (``batch.jobs.note``) before they wait for it, and that it is over
+    (``batch.jobs.done``).
+    """
+
+    def resume(self, list_id: str, job_ids: Sequence[str]) -> None:
+        """Waits until none of these jobs, left by runs that ended before them, can change the list any more.
+
+        Called before anything else is sent: else an old addition could come after a new removal. A job that the platform
+        does not know any more is over. Raises NotApplied where one is still under way after the usual time.
         """
         ...
 

@@ -30,6 +30,7 @@ from audience_syncs.engine.prepare import fields_of
 from audience_syncs.model.errors import DestinationError
 from audience_syncs.model.values import Batch, ChangeKind, Outgoing, Progress, Verdict, VerdictKind
 from audience_syncs.warehouse.connection import Warehouse, lost
+from audience_syncs.warehouse.jobs import Jobs
 
 GIVE_UP_AFTER = 3
 """Batches in a row without one answer, each after all its retries, before the platform is taken to be down."""
@@ -170,6 +171,7 @@ class _Booker:
         self._plan = plan
         self._fields = fields
         self._clock = clock
+        self._jobs = Jobs(warehouse, plan.sync)
 
     def read(self, call: Call, phase: int, number: int) -> _Sent:
         """One batch of the plan, as it was sealed."""
@@ -195,6 +197,7 @@ class _Booker:
             session=_session(self._plan, phase),
             total=self._plan.rows[phase],
             fields=self._fields,
+            jobs=self._jobs,
         )
         return _Sent(phase, number, [row.seq for row in rows], call, content)
 

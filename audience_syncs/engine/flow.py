@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import sqlalchemy as sa
 
-from audience_syncs.destinations.contract import Destination, DestinationSpec, TellsMatchedUsers
+from audience_syncs.destinations.contract import Destination, DestinationSpec, ResumesJobs, TellsMatchedUsers
 from audience_syncs.engine import records
 from audience_syncs.engine.approvals import pass_guard
 from audience_syncs.engine.calls import calls
@@ -19,6 +19,7 @@ from audience_syncs.engine.lock import locked
 from audience_syncs.engine.plan import Basis, Plan, plan_changes
 from audience_syncs.engine.prepare import Preparer
 from audience_syncs.engine.publish import publish
+from audience_syncs.engine.reach import reach_of
 from audience_syncs.engine.settle import Settled, settle
 from audience_syncs.engine.shared_pace import pace_shared
 from audience_syncs.engine.undo import plan_undo
@@ -35,6 +36,7 @@ from audience_syncs.model.values import (
     MatchedUsers,
     PlanCounts,
     Progress,
+    Reach,
     RemoteList,
     RunOptions,
     RunStatus,
@@ -42,6 +44,7 @@ from audience_syncs.model.values import (
     SyncReport,
 )
 from audience_syncs.warehouse.connection import Warehouse, in_words, lost
+from audience_syncs.warehouse.jobs import Jobs
 from audience_syncs.warehouse.matched import keep_matched
 from audience_syncs.warehouse.state import State
 
@@ -88,6 +91,7 @@ class Run:
         self._is_settled = False
         self.list: RemoteList | None = None
         self.matched: MatchedUsers | None = None
+        self.reach: Reach | None = None
 
     def go(self, destination: Destination) -> SyncReport:
         """The whole run, under the sync's lock, with its record."""
@@ -210,6 +214,7 @@ class Run:
             run_id=self.run_id,
             now=self.clock(),
             progress=self.tell,
+            refresh_after=self.spec.refresh_after,
         )
 
     def plan(self, connection: sa.Connection, *, adopting: bool = False) -> Plan:
@@ -219,7 +224,9 @@ class Run:
             return plan_forgetting(basis)
         if self.undo is not None:
             return plan_undo(basis, self.undo)
-        return plan_changes(basis, self.options, adopting=adopting)
+        plan = plan_changes(basis, self.options, adopting=adopting)
+        self.reach = reach_of(basis, plan, self.spec)
+        return plan
 
     def figures(self, plan: Plan) -> Figures:
         """What the guard looks at."""
@@ -247,6 +254,7 @@ class Run:
             return
         self.tell(Progress("find the list", 0))
         self.list = keeper.find(destination, self.clock())
+        self._wait_for_jobs(destination, self.list.id)
         deliver(
             connection,
             self.warehouse,
@@ -257,6 +265,15 @@ class Run:
             progress=self.tell,
             clock=self.clock,
         )
+
+    def _wait_for_jobs(self, destination: Destination, list_id: str) -> None:
+        """What runs before this one left under way at a platform that works on its own time."""
+        jobs = Jobs(self.warehouse, self.name)
+        left = jobs.left() if isinstance(destination, ResumesJobs) else []
+        if left and isinstance(destination, ResumesJobs):
+            self.tell(Progress("wait for jobs of an earlier run", 0))
+            destination.resume(list_id, left)
+            jobs.forget(left)
 
     def _settle_now(self, connection: sa.Connection, plan: Plan) -> None:
         if self._is_settled or lost(connection):
@@ -320,6 +337,7 @@ class Run:
             requests=destination.requests_sent,
             list=self.list,
             error=error,
+            reach=self.reach,
         )
 
     def _record_failure(self, connection: sa.Connection, error: BaseException, destination: Destination) -> None:

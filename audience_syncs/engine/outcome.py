@@ -41,6 +41,7 @@ def outcome_of(tables: StateTables, sync_name: str, plan_id: int) -> sa.Select[A
             plan.c.identifiers,
             plan.c.inherited,
             plan.c.before,
+            plan.c.lacks,
             sa.func.coalesce(verdicts.c.remote_id, plan.c.remote_id).label("remote_id"),
             verdict.label("verdict"),
             sa.func.coalesce(verdicts.c.reason_code, plan.c.reason_code).label("reason_code"),

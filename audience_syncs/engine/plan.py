@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -44,6 +44,7 @@ _PLAN_COLUMNS = (
     "payload_digest",
     "identifiers",
     "before",
+    "lacks",
     "payload",
     "reason_code",
     "reason",
@@ -80,10 +81,20 @@ class Basis:
     run_id: str
     now: datetime
     progress: Callable[[Progress], None]
+    refresh_after: timedelta | None = None
+    """Unchanged members are sent again when they were accepted so long ago; None: never."""
 
     @property
     def of_ledger(self) -> sa.ColumnElement[bool]:
         return self.warehouse.tables.ledger.c.sync == self.sync_name
+
+    @property
+    def is_fading(self) -> sa.ColumnElement[bool]:
+        """Whether the platform may soon forget a member of the ledger."""
+        ledger = self.warehouse.tables.ledger
+        if self.refresh_after is None or self.sync.mode.family is not ModeFamily.LIST:
+            return sa.false()
+        return sa.and_(ledger.c.state == "accepted", ledger.c.accepted_at < self.now - self.refresh_after)
 
 
 def plan_changes(basis: Basis, options: RunOptions, *, adopting: bool = False) -> Plan:
@@ -141,7 +152,11 @@ def _changed(basis: Basis, stage: sa.Subquery, options: RunOptions) -> Iterator[
     """Members who are new, differ from what was last settled, or whose outcome is not known; in chunks."""
     ledger = basis.warehouse.tables.ledger
     columns = [column for column in stage.c if column.name not in ("member_key", "fingerprint")]
-    differs = sa.or_(ledger.c.member_key.is_(None), ledger.c.fingerprint.is_distinct_from(stage.c.fingerprint))
+    differs = sa.or_(
+        ledger.c.member_key.is_(None),
+        ledger.c.fingerprint.is_distinct_from(stage.c.fingerprint),
+        basis.is_fading,
+    )
     if options.retry_rejected:
         differs = sa.or_(differs, ledger.c.state == "rejected")
     if options.full_resync:
@@ -154,6 +169,7 @@ def _changed(basis: Basis, stage: sa.Subquery, options: RunOptions) -> Iterator[
             sa.cast(ledger.c.payload_digest, sa.Text),
             ledger.c.identifiers,
             ledger.c.accepted_at.is_not(None).label("was_accepted"),
+            basis.is_fading.label("is_fading"),
             *columns,
         )
         .select_from(stage.outerjoin(ledger, sa.and_(basis.of_ledger, ledger.c.member_key == stage.c.member_key)))
@@ -174,7 +190,7 @@ class _Classifier:
 
     def __call__(self, row: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments of ``PlanWriter.row``."""
-        member_key, fingerprint, state, old_digest, before, was_accepted, *values = row
+        member_key, fingerprint, state, old_digest, before, was_accepted, is_fading, *values = row
         prepared = self._preparer.prepare(values)
         if not prepared.identifiers:
             return NOT_SENT, ChangeKind.UNUSABLE, member_key, fingerprint, prepared, before
@@ -186,7 +202,7 @@ class _Classifier:
             prepared = self._without_list(prepared, before)
         # Who was inserted is never written again.
         settled = same or (accepted and self._mode is Mode.INSERT)
-        if settled and not self._resync:
+        if settled and not self._resync and not is_fading:
             return NOT_SENT, ChangeKind.UNCHANGED, member_key, fingerprint, prepared, before
         changed = ChangeKind.UPDATE if was_accepted else ChangeKind.ADD
         kind = ChangeKind.RESEND if same else changed
@@ -197,9 +213,9 @@ class _Classifier:
         they have now and by what they were once added with."""
         held = list(before or ())
         if self._mode.family is ModeFamily.RECORDS:
-            return Prepared(prepared.payload, prepared.digest, held)
+            return replace(prepared, identifiers=held)
         named = [*prepared.identifiers, *(text for text in held if text not in prepared.identifiers)]
-        return Prepared(orjson.dumps(fields_of(named)).decode(), prepared.digest, [])
+        return replace(prepared, payload=orjson.dumps(fields_of(named)).decode(), identifiers=[])
 
 
 def _of_members(connection: sa.Connection, stage: sa.Subquery, members: sa.Table) -> Iterator[Sequence[Sequence[Any]]]:
@@ -253,6 +269,7 @@ class PlanWriter:
             prepared.digest if usable else None,
             prepared.identifiers,
             before,
+            prepared.lacks,
             prepared.payload if phase in SENDING else None,
             None if usable else NO_IDENTIFIER,
             None if usable else prepared.reason,

@@ -22,6 +22,12 @@ from audience_syncs.model.errors import AudienceError, DefinitionError
 from audience_syncs.model.values import FieldValue, RejectionCount
 
 NO_IDENTIFIER = "NO_USABLE_IDENTIFIER"
+MISSING = "MISSING"
+"""The code of an identifier that the row does not have."""
+
+
+_NOTES = "lacks"
+"""What is noted about a member beside what is sent: with something new, everybody is looked at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,9 @@ class Prepared:
     digest: str
     identifiers: list[str]
     reason: str = ""
+    lacks: str | None = None
+    """Fields that came to nothing, ``FIELD:CODE``, one a line: refused values, and identifiers that are null
+    (``MISSING``). None where all that could be is there, as for most members."""
 
 
 def identifier(field: str, value: str) -> str:
@@ -72,6 +81,10 @@ class _Step:
     default_region: str | None
     identifier: bool
     multiple: bool
+
+
+_Refusal = tuple[_Step, str, str]
+"""A field's value that came to nothing: its code, and why in words that follow the field's name."""
 
 
 class Preparer:
@@ -126,14 +139,14 @@ class Preparer:
         """One member's payload. Values that cannot be normalised are left out and counted in ``dropped``."""
         payload: dict[str, FieldValue] = {}
         identifiers: list[str] = []
-        reasons: list[str] = []
+        refusals: list[_Refusal] = []
         for step in self._steps:
             value = step.constant if step.position is None else values[step.position]
             region = (values[step.region] if step.region is not None else None) or step.default_region
             if isinstance(value, (list, tuple)):
-                found = self._several(step, value, region, reasons)
+                found = self._several(step, value, region, refusals)
             else:
-                one = self._one(step, value, region, reasons)
+                one = self._one(step, value, region, refusals)
                 found = [] if one is None else [one]
             if not found:
                 continue
@@ -144,25 +157,29 @@ class Preparer:
         # The same fields sent to another kind of place are another payload.
         person = b"" if self._family is ModeFamily.LIST else self._family.encode()
         digest = hashlib.blake2b(body, digest_size=16, person=person).hexdigest()
-        return Prepared(body.decode(), digest, identifiers, "" if identifiers else "; ".join(reasons))
+        if not refusals:
+            return Prepared(body.decode(), digest, identifiers)
+        reason = "" if identifiers else "; ".join(f"{step.name}{why}" for step, _, why in refusals if step.identifier)
+        return Prepared(body.decode(), digest, identifiers, reason, _lacks(refusals, payload))
 
-    def _one(self, step: _Step, value: object, region: object, reasons: list[str]) -> str | None:
+    def _one(self, step: _Step, value: object, region: object, refusals: list[_Refusal]) -> str | None:
         if value is None:
             if step.identifier:
-                reasons.append(f"{step.name} is null")
+                refusals.append((step, MISSING, " is null"))
             return None
         try:
             return step.to_send(value, region)
         except UnusableIdentifier as unusable:
             self._dropped[step.name, unusable.reason_code] += 1
-            if step.identifier:
-                reasons.append(f"{step.name}: {unusable.reason}")
+            refusals.append((step, unusable.reason_code, f": {unusable.reason}"))
             return None
 
-    def _several(self, step: _Step, values: Sequence[object], region: object, reasons: list[str]) -> list[str]:
+    def _several(self, step: _Step, values: Sequence[object], region: object, refusals: list[_Refusal]) -> list[str]:
+        if not values and step.identifier:
+            refusals.append((step, MISSING, " is an empty list"))
         found: list[str] = []
         for value in values:
-            one = self._one(step, value, region, reasons)
+            one = self._one(step, value, region, refusals)
             if one is not None and one not in found:
                 found.append(one)
         return found if step.multiple else found[:1]
@@ -176,6 +193,15 @@ class Preparer:
         )
 
 
+def _lacks(refusals: Sequence[_Refusal], payload: Mapping[str, FieldValue]) -> str | None:
+    """Each field that is not in the payload, with the first reason."""
+    codes: dict[str, str] = {}
+    for step, code, _ in refusals:
+        if step.name not in payload:
+            codes.setdefault(step.name, code)
+    return "\n".join(f"{name}:{code}" for name, code in codes.items()) or None
+
+
 def _salt(mapping: Mapping[str, MappedField], rules: str, family: ModeFamily) -> str:
     # An option that nobody uses changes no fingerprint: else every member would be looked at again for it.
     plain = {
@@ -183,4 +209,4 @@ def _salt(mapping: Mapping[str, MappedField], rules: str, family: ModeFamily) ->
         for name, mapped in mapping.items()
     }
     where = [] if family is ModeFamily.LIST else [family.value]
-    return hashlib.sha256(json.dumps([plain, rules, *where], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([plain, rules, _NOTES, *where], sort_keys=True).encode()).hexdigest()

@@ -71,6 +71,7 @@ def close_run(connection: sa.Connection, warehouse: Warehouse, record_id: int, r
             list_name=report.list.name if report.list else None,
             list_url=report.list.url if report.list else None,
             error=report.error,
+            reach=report.reach.to_json() if report.reach is not None else sa.null(),
         )
     )
     connection.commit()

@@ -11,6 +11,7 @@ from audience_syncs.engine.guard import objection
 from audience_syncs.model.config import AudienceConfig, Removal, SyncConfig
 from audience_syncs.model.values import (
     PlanCounts,
+    Reach,
     RejectionCount,
     RunOptions,
     SyncReport,
@@ -37,6 +38,8 @@ class PlanPreview:
     blocked: str | None
     """The guard's objection, if it has one."""
     dropped_values: tuple[RejectionCount, ...]
+    reach: Reach | None
+    """How much of the audience the platform can find."""
 
 
 def plan_sync(
@@ -70,6 +73,7 @@ def plan_sync(
         requests=sum(plan.batches.values()),
         blocked=objection(sync.guard, run.figures(plan)),
         dropped_values=run.preparer.dropped,
+        reach=run.reach,
     )
 
 

@@ -154,6 +154,7 @@ class _Fold:
                 sa.case((accepted, outcome.c.payload_digest)).label("payload_digest"),
                 still_there.label("identifiers"),
                 self._remote_id(tidy).label("remote_id"),
+                outcome.c.lacks,
                 sa.case((accepted, self._now)).label("accepted_at"),
             )
             .select_from(
@@ -196,6 +197,7 @@ class _Fold:
                 sa.cast(sa.null(), outcome.c.payload_digest.type).label("payload_digest"),
                 self._dialect.union(kept, inherited).label("identifiers"),
                 self._remote_id(sa.false()).label("remote_id"),
+                outcome.c.lacks,
                 sa.cast(sa.null(), sa.DateTime(timezone=True)).label("accepted_at"),
             )
             .select_from(
@@ -226,7 +228,7 @@ class _Fold:
         ledger = self._tables.ledger
         rows = self._make("as_fold", source)
         delivered_at = self._now if delivered else sa.cast(sa.null(), sa.DateTime(timezone=True))
-        columns = ["state", "fingerprint", "payload_digest", "identifiers"]
+        columns = ["state", "fingerprint", "payload_digest", "identifiers", "lacks"]
         self._connection.execute(
             sa.update(ledger)
             .where(ledger.c.sync == self._sync_name, ledger.c.member_key == rows.c.member_key)
@@ -263,7 +265,7 @@ class _Fold:
             sa.update(ledger)
             .where(ledger.c.sync == self._sync_name, ledger.c.member_key == outcome.c.member_key)
             .where(outcome.c.kind == ChangeKind.UNCHANGED)
-            .values(fingerprint=outcome.c.fingerprint)
+            .values(fingerprint=outcome.c.fingerprint, lacks=outcome.c.lacks)
         )
 
     def inherit_unsent(self) -> None:

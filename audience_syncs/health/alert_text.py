@@ -55,6 +55,8 @@ TOPICS = {
     Rule.BLOCKED: "blocked",
     Rule.REJECTED: "rejected members",
     Rule.REJECTED_PERCENT: "rejected members",
+    Rule.UNREACHABLE_PERCENT: "members without identifier",
+    Rule.REFUSED_PERCENT: "refused values",
     Rule.MATCH_RATE_DROP_PERCENT: "match rate dropped",
     Rule.AUDIENCE_CHANGE_PERCENT: "audience changed a lot",
     Rule.REMOVALS: "many removals",

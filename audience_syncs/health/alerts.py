@@ -16,7 +16,7 @@ from audience_syncs.health.match_rate import MatchRate
 from audience_syncs.health.status import SyncState, SyncStatus
 from audience_syncs.model.limits import Limit, LimitsConfig, Severity
 from audience_syncs.model.schedules import duration
-from audience_syncs.model.values import RunStatus, SyncRun
+from audience_syncs.model.values import Reach, RunStatus, SyncRun
 
 LEAST_CHANGE = 100
 """Members by which an audience must change before its change in percent says anything."""
@@ -29,6 +29,8 @@ class Rule(StrEnum):
     BLOCKED = "blocked"
     REJECTED = "rejected"
     REJECTED_PERCENT = "rejected_percent"
+    UNREACHABLE_PERCENT = "unreachable_percent"
+    REFUSED_PERCENT = "refused_percent"
     MATCH_RATE_DROP_PERCENT = "match_rate_drop_percent"
     AUDIENCE_CHANGE_PERCENT = "audience_change_percent"
     REMOVALS = "removals"
@@ -106,9 +108,12 @@ def reasons_of(limits: LimitsConfig, facts: Facts, before: Sequence[Reason], now
         Rule.BLOCKED,
         Rule.REJECTED,
         Rule.REJECTED_PERCENT,
+        Rule.UNREACHABLE_PERCENT,
+        Rule.REFUSED_PERCENT,
         Rule.AUDIENCE_CHANGE_PERCENT,
         Rule.REMOVALS,
     )
+    of_list = (Rule.REJECTED, Rule.REJECTED_PERCENT, Rule.UNREACHABLE_PERCENT, Rule.REFUSED_PERCENT)
     found: list[Reason | None] = []
     if run is None or run.status in (RunStatus.RUNNING, RunStatus.CANCELLED):
         found += [reason for reason in before if reason.rule in of_run]
@@ -116,7 +121,7 @@ def reasons_of(limits: LimitsConfig, facts: Facts, before: Sequence[Reason], now
         error = run.error or "the run's process died; the next run goes on from there"
         found.append(_reason(Rule.FAILED, limits.failed, f"the last run failed: {error}"))
         # The list is as the runs before left it.
-        found += [reason for reason in before if reason.rule in (Rule.REJECTED, Rule.REJECTED_PERCENT)]
+        found += [reason for reason in before if reason.rule in of_list]
     elif run.status is RunStatus.BLOCKED:
         found.append(
             _reason(Rule.BLOCKED, limits.blocked, f"the guard stopped the plan, nothing was sent: {run.error}")
@@ -151,10 +156,24 @@ def _of_ended_run(limits: LimitsConfig, run: SyncRun, size_before: int | None) -
         _measured(Rule.REJECTED_PERCENT, limits.rejected_percent, share, f"{of_all}: {share:.1f} %", " %"),
         _measured(Rule.REMOVALS, limits.removals, run.removed, f"{run.removed:,} members were removed in one run"),
     ]
+    if run.reach is not None:
+        found += _of_reach(limits, run.reach)
     if size_before and abs(members - size_before) >= LEAST_CHANGE:
         change = 100 * (members - size_before) / size_before
         text = f"the audience went from {size_before:,} to {members:,} members: {change:+.1f} %"
         found.append(_measured(Rule.AUDIENCE_CHANGE_PERCENT, limits.audience_change_percent, abs(change), text, " %"))
+    return found
+
+
+def _of_reach(limits: LimitsConfig, reach: Reach) -> list[Reason | None]:
+    share = reach.unreachable_percent
+    text = f"{reach.unreachable:,} of {reach.members:,} members have no usable identifier: {share:.1f} %"
+    found = [_measured(Rule.UNREACHABLE_PERCENT, limits.unreachable_percent, share, text, " %")]
+    worst = max((each for each in reach.fields if each.identifier), key=reach.refused_percent, default=None)
+    if worst is not None:
+        refused = reach.refused_percent(worst)
+        text = f"{refused:.1f} % of the values of {worst.field} are refused"
+        found.append(_measured(Rule.REFUSED_PERCENT, limits.refused_percent, refused, text, " %"))
     return found
 
 

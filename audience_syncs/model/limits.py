@@ -62,6 +62,13 @@ class LimitsConfig(Config):
     rejected_percent: Limit = Field(
         default=Limit(warning=1, critical=10), description="Share of the audience that the platform rejects."
     )
+    unreachable_percent: Limit = Field(
+        default=Limit(warning=5), description="Share of the audience without any usable identifier."
+    )
+    refused_percent: Limit = Field(
+        default=Limit(warning=10),
+        description="Of the members that have an identifier (an email, say), how many have one that is refused.",
+    )
     match_rate_drop_percent: Limit = Field(
         default=Limit(warning=20, critical=50),
         description="How much lower the match rate is than usual (the median of the last 30 days).",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class VerdictKind(StrEnum):
@@ -52,12 +52,35 @@ class Outgoing:
     new: bool = False
 
 
+class JobNotes(Protocol):
+    """Remembers work that a platform only queued, so that a run which follows a killed one waits for it."""
+
+    def note(self, job_id: str) -> None:
+        """The platform works on this job; remembered when this returns."""
+        ...
+
+    def done(self, job_id: str) -> None:
+        """The job is over."""
+        ...
+
+
+class NoJobs:
+    """Forgets: for calls outside of a run."""
+
+    def note(self, job_id: str) -> None:
+        return
+
+    def done(self, job_id: str) -> None:
+        return
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Members for one delivery call. ``number`` counts from 1 to ``of`` within one phase (removals or additions).
 
     ``session`` is a positive 63-bit integer, the same for all batches of a phase, for platforms that group uploads;
-    ``total`` is the number of members in the phase. ``fields`` are all fields of the sync's mapping: one that a member
+    ``total`` is the number of members in the phase. ``jobs`` is where a platform that works on them later has its jobs
+    remembered (``ResumesJobs``). ``fields`` are all fields of the sync's mapping: one that a member
     who is added lacks is null, or could not be made out.
     """
 
@@ -67,6 +90,7 @@ class Batch:
     session: int = 1
     total: int = 0
     fields: Sequence[str] = ()
+    jobs: JobNotes = field(default=NoJobs(), compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -155,6 +179,73 @@ class RejectionCount:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldReach:
+    """What became of one mapped field in an audience, in members."""
+
+    field: str
+    identifier: bool
+    """Whether members are found by it."""
+    missing: int
+    """Null. Counted for identifiers only."""
+    refused: Mapping[str, int]
+    """Refused by the platform's rules, by the reason's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How much of an audience a platform can find, before anything is sent. Counts are members."""
+
+    members: int
+    unreachable: int
+    """Without any usable identifier."""
+    fields: Sequence[FieldReach]
+
+    @property
+    def unreachable_percent(self) -> float:
+        return self._percent(self.unreachable)
+
+    def usable(self, field: FieldReach) -> int:
+        """Members with a usable value; of a field that is no identifier, those whose value was not refused."""
+        return self.members - field.missing - sum(field.refused.values())
+
+    def refused_percent(self, field: FieldReach) -> float:
+        """Of the members that have a value, how many have one that is refused."""
+        given = self.members - field.missing
+        return 100 * sum(field.refused.values()) / given if given else 0.0
+
+    def usable_percent(self, field: FieldReach) -> float:
+        return self._percent(self.usable(field))
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored and printed."""
+        return {
+            "members": self.members,
+            "unreachable": self.unreachable,
+            "fields": {
+                field.field: {
+                    "identifier": field.identifier,
+                    "usable": self.usable(field),
+                    "missing": field.missing,
+                    "refused": dict(field.refused),
+                }
+                for field in self.fields
+            },
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Reach:
+        """Reads what ``to_json`` wrote."""
+        fields = [
+            FieldReach(name, field["identifier"], field["missing"], field["refused"])
+            for name, field in stored["fields"].items()
+        ]
+        return cls(stored["members"], stored["unreachable"], fields)
+
+    def _percent(self, count: int) -> float:
+        return 100 * count / self.members if self.members else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a long step has come; ``total`` is None where it is not known."""
 
@@ -215,6 +306,8 @@ class SyncReport:
     requests: int = 0
     list: RemoteList | None = None
     error: str = ""
+    reach: Reach | None = None
+    """How much of the audience the platform can find; None where nothing was planned from it."""
 
     @property
     def duration_s(self) -> float:
@@ -227,7 +320,8 @@ class SyncReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``: counts, ISO times, no personal data."""
-        return {**asdict(self), "duration_s": self.duration_s}
+        reach = self.reach.to_json() if self.reach is not None else None
+        return {**asdict(self), "duration_s": self.duration_s, "reach": reach}
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +390,8 @@ class SyncRun:
     retryable: int = 0
     unknown: int = 0
     requests: int = 0
+    reach: Reach | None = None
+    """How much of the audience the platform could find; None where nothing was planned from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,12 @@ STEPS: Mapping[int, Sequence[str]] = {
     ),
     # Only new tables: alerts, alert_messages, paces.
     2: (),
+    # And a new table: jobs.
+    3: (
+        "ALTER TABLE {schema}.ledger ADD COLUMN lacks text",
+        "ALTER TABLE {schema}.plan ADD COLUMN lacks text",
+        "ALTER TABLE {schema}.sync_runs ADD COLUMN reach json",
+    ),
 }
 """Version -> the statements that lead from it to the next one."""
 

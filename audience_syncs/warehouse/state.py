@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from audience_syncs.model.errors import SourceError
-from audience_syncs.model.values import Column, MatchedUsers, RejectionCount, RunStatus, Snapshot, SyncRun
+from audience_syncs.model.values import Column, MatchedUsers, Reach, RejectionCount, RunStatus, Snapshot, SyncRun
 from audience_syncs.warehouse.connection import Warehouse
 from audience_syncs.warehouse.migrations import migrate
 from audience_syncs.warehouse.tables import STATE_VERSION, StateTables
@@ -214,6 +214,7 @@ def sync_run_from_row(row: sa.RowMapping, matched: MatchedUsers | None, last_goo
         retryable=row["retryable"],
         unknown=row["unknown"],
         requests=row["requests"],
+        reach=Reach.from_json(row["reach"]) if row["reach"] else None,
     )
 
 

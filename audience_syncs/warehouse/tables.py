@@ -11,7 +11,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Version of these tables; raised with every change of their shape, together with a step in ``migrations``."""
 
 Identifiers = sa.ARRAY(sa.Text)
@@ -19,6 +19,9 @@ Identifiers = sa.ARRAY(sa.Text)
 
 Fingerprint = sa.Uuid(as_uuid=False)
 """A 128-bit digest."""
+
+
+_LACKS = "fields that came to nothing, FIELD:CODE, one a line; null: none did"
 
 
 class StateTables:
@@ -90,6 +93,7 @@ class StateTables:
                 comment="as sent; are or may be at the destination",
             ),
             sa.Column("remote_id", sa.Text, comment="the platform's own id of the person"),
+            sa.Column("lacks", sa.Text, comment=_LACKS),
             sa.Column("delivered_at", instant),
             sa.Column("accepted_at", instant),
             sa.Column("run_id", sa.Text, nullable=False),
@@ -137,6 +141,7 @@ class StateTables:
                 "before", Identifiers, comment="the ledger's identifiers when this was planned; null: was not in it"
             ),
             sa.Column("remote_id", sa.Text),
+            sa.Column("lacks", sa.Text, comment=_LACKS),
             sa.Column("payload", sa.Text, comment="JSON of the fields to send"),
             sa.Column("reason_code", sa.Text),
             sa.Column("reason", sa.Text),
@@ -152,6 +157,15 @@ class StateTables:
             sa.Column("batch", sa.Integer, primary_key=True),
             sa.Column("sent_at", instant, nullable=False),
             sa.Column("booked_at", instant, comment="null: sent, no answer booked"),
+        )
+
+        self.jobs = sa.Table(
+            "jobs",
+            self.metadata,
+            sa.Column("sync", sa.Text, primary_key=True),
+            sa.Column("job_id", sa.Text, primary_key=True, comment="the platform's id of what it queued"),
+            sa.Column("noted_at", instant, nullable=False, server_default=sa.func.now()),
+            comment="work that a platform has queued and not finished, as far as we know",
         )
 
         self.verdicts = sa.Table(
@@ -246,6 +260,7 @@ class StateTables:
             sa.Column("list_name", sa.Text),
             sa.Column("list_url", sa.Text),
             sa.Column("error", sa.Text, nullable=False, server_default=""),
+            sa.Column("reach", sa.JSON, comment="how many of the audience can be found, by field and reason"),
             sa.Index("sync_runs_by_sync", "sync", "id"),
         )
 
