@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -175,6 +176,17 @@ def test_members_are_forgotten_after_the_retention_of_the_list_and_its_size_says
     world.pass_time(11 * 86_400)
     assert world.members() == [{"email": sha("p2@example.com")}]
     assert "forgets members of this list after 30 days" in month.matched_users(world.list_id).note
+
+
+def test_members_are_sent_again_before_they_are_forgotten(world: World) -> None:
+    assert world.snapchat.spec.refresh_after is None
+    month = opened(world.url, retention_in_days=30)
+    assert month.spec.refresh_after == timedelta(days=20)
+    forgetful = month.ensure_list(ListRequest("Month")).id
+    with pytest.raises(DestinationError, match="forgets its members after 30 days") as refused:
+        world.snapchat.ensure_list(ListRequest("Month"))
+    assert "`retention_in_days: 30`" in str(refused.value)
+    assert opened(world.url, retention_in_days=10).ensure_list(ListRequest("x", id=forgetful)).id == forgetful
 
 
 def test_the_size_comes_late_and_small_lists_have_none(world: World) -> None:

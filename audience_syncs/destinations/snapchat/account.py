@@ -7,8 +7,8 @@ request, one kind of identifier in a request, no answer about single rows, 1,000
 
 [unsure], and what is done about it: what ``number_uploaded_users`` counts (see ``upload``; of a removal it is not looked at, for
 somebody who is not there may not be counted); in which order Snapchat carries out what it took (taken to be the order of
-sending; ``upload_wait_s`` sends nothing before it is done); whether sending a member again renews their retention (by default
-nobody is forgotten); whether names are unique (of several segments the oldest is taken); how a deleted segment answers (any
+sending; ``upload_wait_s`` sends nothing before it is done); whether sending a member again renews their retention (taken for granted
+where a retention is set; by default nobody is forgotten); whether names are unique (of several segments the oldest is taken); how a deleted segment answers (any
 refusal makes us look for it, and a segment that is not shown, or shown as deleted, is missing); whether refresh tokens are ever
 replaced (the given one is used as long as it is accepted); the address of the page (from memory).
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -60,7 +61,7 @@ class SnapchatSettings(settings.ApiSettings):
         default=LIFETIME_DAYS,
         ge=1,
         le=LIFETIME_DAYS,
-        description="After how many days a list that is made here forgets a member. Default: 9999, never.",
+        description="After how many days lists forget a member. Members are sent again in time. Default: 9999, never.",
     )
     upload_wait_s: float = Field(
         default=0,
@@ -111,8 +112,12 @@ class Snapchat:
     def __init__(self, account: Account, environ: Mapping[str, str]) -> None:
         self._where = f"destination {account.name}"
         given = settings.read(SnapchatSettings, account.settings, self._where)
+        if given.retention_in_days < LIFETIME_DAYS:
+            # A third of the time is left for runs that are late, and for Snapchat to process what it is sent.
+            self.spec = replace(SPEC, refresh_after=timedelta(days=given.retention_in_days) * 2 / 3)
         secret = account.credentials
         who = hashlib.sha256(secret["refresh_token"].encode()).hexdigest()
+        self._retention_in_days = given.retention_in_days
         self._upload_wait_s = given.upload_wait_s
         self._tokens = Tokens(
             given.sign_in_url or given.address(environ, SIGN_IN_ADDRESS),
@@ -157,6 +162,14 @@ class Snapchat:
                 f"the segment {found['id']} is no customer list, so nobody can be uploaded to it",
                 where=self._where,
                 remedy="name a customer list, or leave `id` out to have one made",
+            )
+        days = found.get("retention_in_days")
+        if isinstance(days, int) and days < self._retention_in_days:
+            raise DestinationError(
+                f"the segment {found['id']} forgets its members after {days} days",
+                where=self._where,
+                remedy=f"write `retention_in_days: {days}` under the destination's `settings`: then members are sent again "
+                "in time; or change the segment's retention in Ads Manager",
             )
         self._segments.wait_for_uploads(found, self._upload_wait_s)
         return self._segments.remote(found)
