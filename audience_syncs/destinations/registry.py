@@ -122,6 +122,18 @@ def _linkedin() -> Platform:
     return Platform(linkedin.SPEC, linkedin.LinkedIn)
 
 
+def _snapchat() -> Platform:
+    from audience_syncs.destinations import snapchat
+
+    return Platform(snapchat.SPEC, snapchat.Snapchat)
+
+
+def _pinterest() -> Platform:
+    from audience_syncs.destinations import pinterest
+
+    return Platform(pinterest.SPEC, pinterest.Pinterest)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -159,6 +171,8 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "customerio": _customerio,
     "tiktok": _tiktok,
     "linkedin": _linkedin,
+    "snapchat": _snapchat,
+    "pinterest": _pinterest,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,

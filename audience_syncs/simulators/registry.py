@@ -13,8 +13,10 @@ from audience_syncs.simulators.linkedin import LinkedIn
 from audience_syncs.simulators.mailchimp import Mailchimp
 from audience_syncs.simulators.meta import Meta
 from audience_syncs.simulators.microsoft import Microsoft
+from audience_syncs.simulators.pinterest import Pinterest
 from audience_syncs.simulators.platform import Platform
 from audience_syncs.simulators.salesforce import Salesforce
+from audience_syncs.simulators.snapchat import Snapchat
 from audience_syncs.simulators.tiktok import TikTok
 from audience_syncs.simulators.webhook import Webhook
 
@@ -33,4 +35,6 @@ PLATFORMS: tuple[type[Platform], ...] = (
     CustomerIo,
     TikTok,
     LinkedIn,
+    Snapchat,
+    Pinterest,
 )
