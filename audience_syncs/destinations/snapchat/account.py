@@ -5,12 +5,13 @@ Facts: Snap's pages on customer lists (attributes of a segment; statuses; retent
 token, 20 for an app; no header tells), read 2026-11. From other vendors that send to Snapchat: at most 100,000 identifiers in a
 request, one kind of identifier in a request, no answer about single rows, 1,000 matched users before a segment can be targeted.
 
-[unsure], and what is done about it: what ``number_uploaded_users`` counts (see ``upload``; of a removal it is not looked at, for
-somebody who is not there may not be counted); in which order Snapchat carries out what it took (taken to be the order of
-sending; ``upload_wait_s`` sends nothing before it is done); whether sending a member again renews their retention (taken for granted
-where a retention is set; by default nobody is forgotten); whether names are unique (of several segments the oldest is taken); how a deleted segment answers (any
-refusal makes us look for it, and a segment that is not shown, or shown as deleted, is missing); whether refresh tokens are ever
-replaced (the given one is used as long as it is accepted); the address of the page (from memory).
+[unsure], and what is done about it: what ``number_uploaded_users`` counts (see ``upload``; of a removal it is not looked at,
+for somebody who is not there may not be counted); in which order Snapchat carries out what it took (taken to be the order of
+sending; ``upload_wait_s`` sends nothing before it is done); whether sending a member again renews their retention (taken for
+granted where a retention is set; by default nobody is forgotten); whether names are unique (of several segments the oldest
+is taken); how a deleted segment answers (any refusal makes us look for it, and a segment that is not shown, or shown as
+deleted, is missing); whether refresh tokens are ever replaced (the given one is used as long as it is accepted); the address
+of the page (from memory).
 """
 
 from __future__ import annotations
