@@ -21,10 +21,12 @@ from audience_syncs.model.errors import (
     DefinitionError,
     DestinationError,
     GuardBlocked,
+    NoAnswer,
+    NotApplied,
     SourceError,
     SyncLocked,
 )
-from audience_syncs.model.values import Batch, Progress, RunStatus, SyncReport
+from audience_syncs.model.values import Batch, MatchedUsers, Progress, RunStatus, SyncReport
 from audience_syncs.warehouse import open_warehouse_at
 from audience_syncs.warehouse.state import State
 from audience_syncs_tests.person_list import PersonList
@@ -626,3 +628,18 @@ def test_a_plan_is_sealed_and_each_batch_noted_before_its_request_goes_out(bench
     bench.list.script = look
     bench.run()
     assert seen == [("sealed", 25, 1, 0), ("sealed", 25, 1, 1), ("sealed", 25, 1, 2)]
+
+
+@pytest.mark.parametrize("error", [NotApplied("busy"), NoAnswer("lost"), AccessRefused("may not read sizes")])
+def test_a_size_that_cannot_be_read_fails_no_run_whose_members_were_delivered(
+    bench: Bench, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Silent(PersonList):
+        def matched_users(self, list_id: str) -> MatchedUsers:
+            raise error
+
+    bench.list = Silent()
+    bench.people(("1", "a@example.com"))
+    report = bench.run()
+    assert (report.status, report.accepted, report.matched) == (RunStatus.SUCCEEDED, 1, None)
+    assert "could not be read" in caplog.text

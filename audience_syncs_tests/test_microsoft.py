@@ -13,7 +13,7 @@ import requests
 from audience_syncs.destinations.contract import ListRequest
 from audience_syncs.destinations.microsoft.calls import Problem
 from audience_syncs.destinations.microsoft.members import SEARCH_REQUESTS, Kind, Upload
-from audience_syncs.destinations.registry import check_destination
+from audience_syncs.destinations.registry import check_destination, open_destination
 from audience_syncs.model.config import DestinationConfig
 from audience_syncs.model.errors import (
     AccessRefused,
@@ -184,7 +184,7 @@ class Picky:
 
 
 def outcome(picky: Picky, count: int) -> list[VerdictKind]:
-    """Of members with an address each, who come after one whose address has been accepted."""
+    """What becomes of members with an address each."""
     members = [Outgoing({"email": f"e{n}"}) for n in range(count)]
     return [verdict.kind for verdict in Upload(picky, adding=True).of(members)]
 
@@ -201,9 +201,7 @@ def test_single_items_are_found_whether_they_are_named_or_not(named: bool) -> No
 def test_too_many_unnamed_ones_are_unknown_and_cost_a_bounded_number_of_calls() -> None:
     picky = Picky({f"e{n}" for n in range(0, 900, 2)}, named=False)
     found = outcome(picky, 900)
-    assert set(found) == {VerdictKind.ACCEPTED, VerdictKind.REJECTED, VerdictKind.UNKNOWN} - {VerdictKind.ACCEPTED} or (
-        VerdictKind.UNKNOWN in found
-    )
+    assert VerdictKind.UNKNOWN in found
     assert all(found[place] is not VerdictKind.REJECTED for place in range(1, 900, 2))
     assert picky.calls <= 1 + SEARCH_REQUESTS
 
@@ -359,8 +357,6 @@ def test_the_sandbox_has_addresses_of_its_own() -> None:
     given = {"account_id": "1", "customer_id": "2", "environment": "sandbox"}
     config = HARNESSES["microsoft"].config("https://x.example")
     config = DestinationConfig.model_validate(config.model_dump() | {"settings": given})
-    from audience_syncs.destinations.registry import open_destination
-
     opened: Any = open_destination(config, HARNESSES["microsoft"].environ("https://x.example"))
     assert opened._http._base_url == "https://campaign.api.sandbox.bingads.microsoft.com"
     assert opened._tokens._http._base_url == "https://login.windows-ppe.net"

@@ -158,8 +158,8 @@ KEPT: list[History] = [
         )
         for platform in ("google", "meta")
     ),
-    # Somebody whose email passes to another, whose own change may not have come through, and who leaves by their phone: at the
-    # platform the phone may still be that of the email, and so take out the other.
+    # Somebody whose email passes to another, whose own change may not have come through, or was refused, and who leaves by their
+    # phone: at the platform the phone may still be that of the email, and so take out the other.
     *(
         History(
             platform,
@@ -169,12 +169,36 @@ KEPT: list[History] = [
                 ((Change("enter", 5, 12), Change("phone", 5, 4), Change("enter", 3, 2), Change("enter", 7, 3)), Run()),
                 (
                     (Change("share", 3, 1), Change("email", 7, 2)),
-                    Run(((("email", 12), ("kind", "server_error")),)),
+                    Run(((("email", 12), ("kind", kind)),)),
                 ),
             ),
             (Change("leave", 3),),
         )
         for platform in ("google", "meta")
+        for kind in ("server_error", "partial")
+    ),
+    # Somebody joins in one call with somebody who is in already, from a call without an answer; the question whether the other
+    # one is a member finds no answer either; and who joined leaves.
+    History(
+        "salesforce",
+        2,
+        1,
+        (
+            (
+                (Change("enter", 0, 0),),
+                Run(
+                    (
+                        (("count", 2), ("kind", "server_error_after"), ("operation", "CampaignMember.insert")),
+                        (("count", 2), ("kind", "server_error"), ("operation", "jobs.results"), ("skip", 1)),
+                    )
+                ),
+            ),
+            (
+                (Change("enter", 1, 1),),
+                Run(((("count", 2), ("kind", "server_error"), ("operation", "query"), ("skip", 2)),)),
+            ),
+        ),
+        (Change("leave", 1),),
     ),
     # Who takes over an email in a run that is cut off, and leaves: the ledger has both emails, and one record's id.
     *(

@@ -244,7 +244,7 @@ def test_a_sync_that_the_platform_can_do_has_no_problems(good: dict[str, Any]) -
         ({"removal": "delete_record"}, ("removal",), "cannot do removal `delete_record`", "`keep`, `remove`"),
         ({"mode": "add", "removal": "remove"}, ("removal",), "never removes anybody", "removal: keep"),
         ({"mode": "remove", "removal": "remove"}, ("removal",), "not those who leave it", "removal: keep"),
-        ({"adopt": True}, ("adopt",), "lets nobody read who is in a list", "Platforms that can: `hubspot`"),
+        ({"adopt": True}, ("adopt",), "lets nobody read who is in a list", "`hubspot`"),
         ({"adopt": True, "mode": "add"}, ("adopt",), "so none can be adopted", "remove `adopt`"),
         ({"mapping": {"EMIAL": "email"}}, ("mapping", "EMIAL"), "no field `EMIAL`", "did you mean `EMAIL`"),
         ({"mapping": {"email": "email"}}, ("mapping", "email"), "no field `email`", "did you mean `EMAIL`"),

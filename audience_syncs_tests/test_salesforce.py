@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from audience_syncs.destinations.contract import ListRequest
+from audience_syncs.destinations.doubt import watch
 from audience_syncs.destinations.salesforce.rows import is_gone, refused
 from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import AccessRefused, AudienceSyncsError, DestinationError, ListMissing, NotApplied
@@ -231,6 +232,19 @@ def test_what_was_refused_after_somebody_left_is_not_called_done(either: Org, as
     [verdict] = ask(either.account, either.campaign)
     assert (verdict.kind, verdict.reason_code) == (VerdictKind.REJECTED, code)
     assert "out of the campaign" in verdict.reason
+    assert either.members() == []
+
+
+def test_what_stops_the_run_after_somebody_left_leaves_a_doubt(either: Org) -> None:
+    either.account.add(either.campaign, people(1))
+    either.fault("forbidden", operation=r"(PATCH|DELETE) .*composite/sobjects|PUT .*batches", skip=1)
+    for call in (
+        lambda: either.account.clear_fields(either.campaign, people(1), ["FirstName"]),
+        lambda: either.account.delete_records(either.campaign, people(1)),
+    ):
+        with watch() as doubt, pytest.raises(AccessRefused):
+            call()
+        assert doubt.arose
     assert either.members() == []
 
 

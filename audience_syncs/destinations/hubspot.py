@@ -32,10 +32,10 @@ from audience_syncs.destinations.hubspot_contacts import (
     addresses_of,
     by_address,
     entries,
-    unsure,
 )
 from audience_syncs.destinations.hubspot_errors import keep_to_limit, list_is_missing, raise_refusal, reading
 from audience_syncs.destinations.pacing import Pace, Pacer
+from audience_syncs.destinations.verdicts import unsure, worst
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.errors import (
     DefinitionError,
@@ -268,7 +268,7 @@ class HubSpot:
                 records_of_those_out[place] = contacts[place] or frozenset()
         done = act({record for records in records_of_those_out.values() for record in records})
         for place, records in records_of_those_out.items():
-            verdicts[place] = hubspot_records.together([done[record] for record in records])
+            verdicts[place] = worst([done[record] for record in records])
         return verdicts
 
     def matched_users(self, list_id: str) -> MatchedUsers:

@@ -17,7 +17,8 @@ from typing import Any
 
 from audience_syncs.destinations.http import Answer, HttpClient
 from audience_syncs.destinations.hubspot_errors import NOT_THERE, keep_to_limit, raise_refusal, row_reason
-from audience_syncs.model.errors import AudienceSyncsError, BatchRefused, NoAnswer, NotApplied
+from audience_syncs.destinations.verdicts import unsure
+from audience_syncs.model.errors import BatchRefused, NoAnswer, NotApplied
 from audience_syncs.model.values import Batch, Outgoing, Verdict, VerdictKind
 
 CALL_SIZE = 100
@@ -253,11 +254,6 @@ def entries(answer: Answer, name: str) -> Iterator[Mapping[str, Any]]:
     """The objects in a list of the answer; what has another shape is passed over."""
     found = answer.body.get(name) if isinstance(answer.body, Mapping) else None
     yield from (entry for entry in (found if isinstance(found, list) else []) if isinstance(entry, Mapping))
-
-
-def unsure(error: AudienceSyncsError) -> Verdict:
-    kind = VerdictKind.RETRYABLE if isinstance(error, NotApplied) else VerdictKind.UNKNOWN
-    return Verdict(kind, error.code, error.message)
 
 
 def _meant(trace: object, names: Iterable[str], keys: Sequence[str]) -> list[str]:

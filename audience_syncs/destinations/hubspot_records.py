@@ -34,9 +34,9 @@ from audience_syncs.destinations.hubspot_contacts import (
     Writes,
     addresses_of,
     by_address,
-    unsure,
 )
 from audience_syncs.destinations.hubspot_errors import NOT_THERE, keep_to_limit, raise_refusal
+from audience_syncs.destinations.verdicts import unsure
 from audience_syncs.identifiers import UnusableIdentifier, normalise
 from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import BatchRefused, NoAnswer, NotApplied
@@ -47,7 +47,6 @@ NO_CONTACT = Verdict(
 )
 _NEVER_EMPTIED = frozenset({"email", "hs_additional_emails", "hs_object_id"})
 """What a contact is found by."""
-_WORST_FIRST = (VerdictKind.UNKNOWN, VerdictKind.RETRYABLE, VerdictKind.REJECTED, VerdictKind.ACCEPTED)
 
 
 def members(http: HttpClient, records: Sequence[str]) -> list[ListMember]:
@@ -176,11 +175,6 @@ def _archive(http: HttpClient, records: Sequence[str], verdicts: dict[str, Verdi
         middle = len(records) // 2
         _archive(http, records[:middle], verdicts)
         _archive(http, records[middle:], verdicts)
-
-
-def together(verdicts: Sequence[Verdict]) -> Verdict:
-    """One verdict on a member's contacts: the worst; accepted where there are none."""
-    return min(verdicts, key=lambda verdict: _WORST_FIRST.index(verdict.kind), default=ACCEPTED)
 
 
 def _half_done(verdict: Verdict, what: str) -> Verdict:

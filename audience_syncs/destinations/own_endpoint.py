@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from audience_syncs.destinations.http import Answer
 from audience_syncs.destinations.keyed import keys_of
+from audience_syncs.destinations.verdicts import unsure, worst
 from audience_syncs.model.errors import (
     AccessRefused,
     BatchRefused,
@@ -18,13 +19,12 @@ from audience_syncs.model.errors import (
     NoAnswer,
     NotApplied,
 )
-from audience_syncs.model.values import ACCEPTED, Batch, Outgoing, Verdict, VerdictKind
+from audience_syncs.model.values import Batch, Outgoing, Verdict, VerdictKind
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _OF_A_MEMBER = {400, 409, 413, 422}
 """Refusals for what is in the request; any other says that the request as such is wrong here."""
 LONGEST_REASON = 200
-_BADNESS = (VerdictKind.ACCEPTED, VerdictKind.REJECTED, VerdictKind.RETRYABLE, VerdictKind.UNKNOWN)
 _ADDRESS = re.compile(r"[^\s@\"'<>]{1,64}@[^\s@\"'<>]{1,255}")
 _NUMBER = re.compile(r"\+?\d[\d ()./-]{5,}\d")
 
@@ -95,10 +95,8 @@ def _each(members: Sequence[Outgoing], send: Callable[[Outgoing], Verdict]) -> I
             yield send(member)
         except BatchRefused as refused:
             yield Verdict(VerdictKind.REJECTED, refused.reason_code, refused.reason)
-        except NotApplied as error:
-            yield Verdict(VerdictKind.RETRYABLE, error.code, error.message)
-        except NoAnswer as error:
-            yield Verdict(VerdictKind.UNKNOWN, error.code, error.message)
+        except (NotApplied, NoAnswer) as error:
+            yield unsure(error)
         except DestinationError as error:
             if place == 0:
                 raise
@@ -116,9 +114,7 @@ def each_key(batch: Batch, key: str, where: str, send: Callable[[Batch], Sequenc
         for text in keys_of(member.fields, key, where):
             rows.append(replace(member, fields={**member.fields, key: text}))
             owners.append(place)
-    verdicts: list[Verdict | None] = [None] * len(batch)
+    of_member: list[list[Verdict]] = [[] for _ in batch.members]
     for place, verdict in zip(owners, send(replace(batch, members=rows)), strict=True):
-        before = verdicts[place]
-        if before is None or _BADNESS.index(verdict.kind) > _BADNESS.index(before.kind):
-            verdicts[place] = verdict
-    return [verdict or ACCEPTED for verdict in verdicts]
+        of_member[place].append(verdict)
+    return [worst(verdicts) for verdicts in of_member]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from audience_syncs.destinations.doubt import may_have_been_applied
-from audience_syncs.model.errors import AudienceSyncsError, BatchRefused, DestinationError, NoAnswer, NotApplied
+from audience_syncs.destinations.verdicts import unsure
+from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import Verdict, VerdictKind
 
 Row = TypeVar("Row")
@@ -42,12 +43,6 @@ def in_portions(rows: Sequence[Row], most: int, send: Callable[[Sequence[Row]], 
                 may_have_been_applied()
             raise
     return verdicts
-
-
-def unsure(error: AudienceSyncsError) -> Verdict:
-    """The verdict for somebody whose request was not answered, or came too often."""
-    kind = VerdictKind.RETRYABLE if isinstance(error, NotApplied) else VerdictKind.UNKNOWN
-    return Verdict(kind, error.code, error.message)
 
 
 def _any_may_be_there(verdicts: Iterable[Verdict]) -> bool:

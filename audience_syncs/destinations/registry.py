@@ -110,6 +110,30 @@ def _customerio() -> Platform:
     return Platform(customerio.SPEC, customerio.CustomerIo, check_mapping=customerio.check_mapping)
 
 
+def _tiktok() -> Platform:
+    from audience_syncs.destinations import tiktok
+
+    return Platform(tiktok.SPEC, tiktok.TikTok)
+
+
+def _linkedin() -> Platform:
+    from audience_syncs.destinations import linkedin
+
+    return Platform(linkedin.SPEC, linkedin.LinkedIn)
+
+
+def _snapchat() -> Platform:
+    from audience_syncs.destinations import snapchat
+
+    return Platform(snapchat.SPEC, snapchat.Snapchat)
+
+
+def _pinterest() -> Platform:
+    from audience_syncs.destinations import pinterest
+
+    return Platform(pinterest.SPEC, pinterest.Pinterest)
+
+
 def _sql_table() -> Platform:
     from audience_syncs.destinations.sql_table import declaration
 
@@ -145,6 +169,10 @@ PLATFORMS: Mapping[str, Callable[[], Platform]] = {
     "iterable": _iterable,
     "mailchimp": _mailchimp,
     "customerio": _customerio,
+    "tiktok": _tiktok,
+    "linkedin": _linkedin,
+    "snapchat": _snapchat,
+    "pinterest": _pinterest,
     "sql_table": _sql_table,
     "files": _files,
     "webhook": _webhook,

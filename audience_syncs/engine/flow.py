@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
@@ -27,6 +28,7 @@ from audience_syncs.model.config import AudienceConfig, Mode, SyncConfig, sync_i
 from audience_syncs.model.errors import (
     AudienceError,
     AudienceSyncsError,
+    DestinationError,
     GuardBlocked,
     ListMissing,
     NoAnswer,
@@ -47,6 +49,8 @@ from audience_syncs.warehouse.connection import Warehouse, in_words, lost
 from audience_syncs.warehouse.jobs import Jobs
 from audience_syncs.warehouse.matched import keep_matched
 from audience_syncs.warehouse.state import State
+
+log = logging.getLogger("audience_syncs.engine")
 
 Clock = Callable[[], datetime]
 Tell = Callable[[Progress], None]
@@ -286,7 +290,14 @@ class Run:
     def _read_matched(self, connection: sa.Connection, destination: Destination) -> None:
         if self.list is None or not self.sync.mode.family.has_list or not isinstance(destination, TellsMatchedUsers):
             return
-        self.matched = destination.matched_users(self.list.id)
+        try:
+            self.matched = destination.matched_users(self.list.id)
+        except ListMissing:
+            raise
+        except (NotApplied, NoAnswer, DestinationError) as error:
+            # Everything was delivered and settled: a size that is not told now is told to the sensor later.
+            log.warning("%s: how many people are matched could not be read: %s", self.name, error.message)
+            return
         accepted = records.numbers(connection, self.warehouse, self.name, self.snapshot).accepted
         keep_matched(connection, self.warehouse, self.name, self.matched, accepted)
 

@@ -185,13 +185,8 @@ class _Fold:
         rejected = outcome.c.verdict == "rejected"
         inherited = sa.func.coalesce(outcome.c.inherited, self._dialect.no_identifiers())
         before = sa.func.coalesce(ledger.c.identifiers, self._dialect.no_identifiers())
-        kept = sa.case(
-            (
-                sa.func.coalesce(retracted.c.done, sa.false()),
-                self._dialect.intersection(before, outcome.c.identifiers),
-            ),
-            else_=before,
-        )
+        # As above: what passes to somebody else is not taken out.
+        kept = sa.case((retracted.c.done, self._dialect.difference(before, retracted.c.taken_out)), else_=before)
         # An unchanged member who should have been sent again may have been removed together with somebody else.
         disturbed = sa.or_(
             sa.func.coalesce(retracted.c.disturbed, sa.false()), outcome.c.kind == ChangeKind.REFRESH.value

@@ -9,11 +9,15 @@ from audience_syncs.simulators.hubspot import HubSpot
 from audience_syncs.simulators.iterable import Iterable
 from audience_syncs.simulators.json_api import JsonApi
 from audience_syncs.simulators.klaviyo import Klaviyo
+from audience_syncs.simulators.linkedin import LinkedIn
 from audience_syncs.simulators.mailchimp import Mailchimp
 from audience_syncs.simulators.meta import Meta
 from audience_syncs.simulators.microsoft import Microsoft
+from audience_syncs.simulators.pinterest import Pinterest
 from audience_syncs.simulators.platform import Platform
 from audience_syncs.simulators.salesforce import Salesforce
+from audience_syncs.simulators.snapchat import Snapchat
+from audience_syncs.simulators.tiktok import TikTok
 from audience_syncs.simulators.webhook import Webhook
 
 PLATFORMS: tuple[type[Platform], ...] = (
@@ -29,4 +33,8 @@ PLATFORMS: tuple[type[Platform], ...] = (
     Iterable,
     Mailchimp,
     CustomerIo,
+    TikTok,
+    LinkedIn,
+    Snapchat,
+    Pinterest,
 )

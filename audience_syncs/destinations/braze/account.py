@@ -31,8 +31,8 @@ from audience_syncs.destinations.braze.track import Track
 from audience_syncs.destinations.contract import Account, DestinationSpec, ListRequest
 from audience_syncs.destinations.http import HttpClient
 from audience_syncs.destinations.pacing import Pace, Pacer
-from audience_syncs.destinations.portions import unsure
 from audience_syncs.destinations.settling import Settling
+from audience_syncs.destinations.verdicts import unsure, worst
 from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import AccessRefused, DestinationError, ListMissing, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, Outgoing, RemoteList, Verdict, VerdictKind
@@ -40,7 +40,6 @@ from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, Outgoing,
 ATTRIBUTES = "/custom_attributes"
 _MOST_PAGES = 400
 _OTHER_TYPES = ("string", "number", "integer", "float", "array", "time", "date", "object", "event", "nested")
-_BADNESS = (VerdictKind.ACCEPTED, VerdictKind.REJECTED, VerdictKind.RETRYABLE, VerdictKind.UNKNOWN)
 NO_IDENTIFIER = Verdict(VerdictKind.REJECTED, "NO_IDENTIFIER", "has nothing by which Braze knows users")
 NO_USER = Verdict(VerdictKind.REJECTED, "NOT_FOUND", "is no user of Braze, and none is made")
 
@@ -173,11 +172,11 @@ class Braze:
             for named in [{"braze_id": each} for each in ids] if len(ids) > 1 else [self._known_by.named(key)]:
                 objects.append({**named, **about})
                 owners.append(key)
-        worst: dict[str, Verdict] = {}
+        found: dict[str, Verdict] = {}
         with self._settling.kept(name, keys, member=False):
             for key, verdict in zip(owners, self._track.send(objects, counted=False), strict=True):
-                worst[key] = _worse(worst.get(key, ACCEPTED), verdict)
-        return self._by_member(batch, worst.__getitem__, nothing=ACCEPTED)
+                found[key] = worst([found.get(key, ACCEPTED), verdict])
+        return self._by_member(batch, found.__getitem__, nothing=ACCEPTED)
 
     # Users outside of any audience
 
@@ -265,7 +264,7 @@ class Braze:
             keys = self._known_by.keys_of(member)
             verdict = ACCEPTED if keys else nothing
             for key in keys:
-                verdict = _worse(verdict, verdict_of(key))
+                verdict = worst([verdict, verdict_of(key)])
             verdicts.append(verdict)
         return verdicts
 
@@ -308,10 +307,6 @@ class BrazeForGood(Braze):
 
 def _attributes(member: Outgoing, known_by: str) -> dict[str, Any]:
     return {name: value for name, value in member.fields.items() if name != known_by}
-
-
-def _worse(one: Verdict, other: Verdict) -> Verdict:
-    return max(one, other, key=lambda verdict: _BADNESS.index(verdict.kind))
 
 
 def _next_cursor(link: str) -> str | None:

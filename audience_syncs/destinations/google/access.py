@@ -105,7 +105,7 @@ class ServiceAccount:
             raise AccessRefused(
                 "a service account's key needs the package cryptography",
                 where=self._where,
-                remedy="install it where Dagster runs: pip install cryptography",
+                remedy="install it where Dagster runs: pip install 'audience-syncs[signing]'",
             ) from None
         try:
             key = serialization.load_pem_private_key(self._private_key.encode(), password=None)

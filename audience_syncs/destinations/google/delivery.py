@@ -28,7 +28,8 @@ from audience_syncs.destinations.google.answers import (
 from audience_syncs.destinations.google.identities import Record, records_of
 from audience_syncs.destinations.google.uploads import Outcome, State, Upload, UploadRefused, Uploads
 from audience_syncs.destinations.stopping import rest
-from audience_syncs.model.errors import AudienceSyncsError, BatchRefused, DestinationError, NoAnswer, NotApplied
+from audience_syncs.destinations.verdicts import unsure
+from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, Batch, JobNotes, Verdict, VerdictKind
 
 MOST_RECORDS = 10_000
@@ -124,7 +125,7 @@ class Delivery:
         left, vague_tries = list(records), 0
         for _ in range(ROUNDS):
             if self._stopped is not None:
-                self._give(left, _unanswered(self._stopped))
+                self._give(left, unsure(self._stopped))
                 return
             try:
                 upload = self._uploads.send(self._list_id, left, self._jobs, adding=self._adding)
@@ -143,7 +144,7 @@ class Delivery:
                 if not left:
                     return
             except (NotApplied, NoAnswer) as error:
-                self._give(left, _unanswered(error))
+                self._give(left, unsure(error))
                 return
             except DestinationError as error:
                 self._stop(error, left)
@@ -192,7 +193,7 @@ class Delivery:
         if not self._taken:
             raise error
         self._stopped = error
-        self._give(left, _unanswered(error))
+        self._give(left, unsure(error))
 
     # What came of it
 
@@ -252,8 +253,3 @@ class Delivery:
 
 def _of(violation: Violation) -> Verdict:
     return Verdict(VerdictKind.REJECTED, violation.reason or "INVALID_ARGUMENT", violation.in_words)
-
-
-def _unanswered(error: AudienceSyncsError) -> Verdict:
-    kind = VerdictKind.UNKNOWN if isinstance(error, NoAnswer) else VerdictKind.RETRYABLE
-    return Verdict(kind, error.code, error.message)

@@ -33,6 +33,7 @@ from audience_syncs.destinations.iterable.calls import (
 from audience_syncs.destinations.iterable.declaration import SPEC, IterableSettings
 from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.destinations.settling import Settling
+from audience_syncs.destinations.verdicts import worst
 from audience_syncs.identifiers import UnusableIdentifier, normalise
 from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import DestinationError, NoAnswer, NotApplied
@@ -43,7 +44,6 @@ _STATIC = ("standard", "static")
 _PAGE = 10_000
 """Members that are handed on at once."""
 _LONGEST_DESCRIPTION = 140
-_BADNESS = (VerdictKind.ACCEPTED, VerdictKind.REJECTED, VerdictKind.RETRYABLE, VerdictKind.UNKNOWN)
 NO_IDENTIFIER = Verdict(VerdictKind.REJECTED, "NO_IDENTIFIER", "has nothing by which Iterable knows users")
 NO_USER = Verdict(VerdictKind.REJECTED, "NOT_FOUND", "is no user of this project, and an update makes none")
 
@@ -271,10 +271,7 @@ class Iterable:
         self, batch: Batch, verdict_of: Callable[[str], Verdict], nothing: Verdict = NO_IDENTIFIER
     ) -> list[Verdict]:
         """Somebody may be known by several keys when it is not sure which: the worst of their verdicts counts."""
-        return [
-            max(map(verdict_of, keys), key=lambda verdict: _BADNESS.index(verdict.kind)) if keys else nothing
-            for keys in map(self._keys_of, batch.members)
-        ]
+        return [worst(map(verdict_of, keys), default=nothing) for keys in map(self._keys_of, batch.members)]
 
 
 def _oldest_static(lists: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:

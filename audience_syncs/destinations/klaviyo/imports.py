@@ -38,7 +38,8 @@ from audience_syncs.destinations.klaviyo.calls import (
 )
 from audience_syncs.destinations.klaviyo.profiles import ids_by_email, pages
 from audience_syncs.destinations.stopping import rest
-from audience_syncs.model.errors import AudienceSyncsError, BatchRefused, DestinationError, NoAnswer, NotApplied
+from audience_syncs.destinations.verdicts import unsure
+from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import Verdict, VerdictKind
 
 JOBS = "/api/profile-bulk-import-jobs"
@@ -232,11 +233,6 @@ class Imports:
         if named is None:
             raise NotApplied("klaviyo imports.get: the answer does not say into which lists an import goes")
         return named
-
-
-def unsure(error: AudienceSyncsError) -> Verdict:
-    kind = VerdictKind.RETRYABLE if isinstance(error, NotApplied) else VerdictKind.UNKNOWN
-    return Verdict(kind, error.code, error.message)
 
 
 def _any_may_be_there(verdicts: Mapping[str, Verdict]) -> bool:

@@ -25,7 +25,7 @@ from audience_syncs.destinations import settings
 from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest, Tells
 from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.http import HttpClient
-from audience_syncs.destinations.mailchimp.calls import Calls, reading, refusal_of, unsure
+from audience_syncs.destinations.mailchimp.calls import Calls, reading, refusal_of
 from audience_syncs.destinations.mailchimp.contacts import (
     NO_CONTACT,
     NOT_TRIED,
@@ -40,6 +40,7 @@ from audience_syncs.destinations.mailchimp.contacts import (
 from audience_syncs.destinations.mailchimp.segments import ADD, REMOVE, Segments
 from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.destinations.sign_in import basic_header
+from audience_syncs.destinations.verdicts import unsure
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.errors import AccessRefused, DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, RemoteList, Verdict, VerdictKind

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 from audience_syncs.destinations.http import Answer, HttpClient, Reading, Retry, default_reading, retry_after
 from audience_syncs.model.errors import (
     AccessRefused,
-    AudienceSyncsError,
     BatchRefused,
     DestinationError,
     NoAnswer,
@@ -192,12 +191,6 @@ def refusal_of(error: Mapping[str, Any]) -> Verdict:
     else:
         code = "REFUSED"
     return Verdict(VerdictKind.REJECTED, code, code.lower().replace("_", " "))
-
-
-def unsure(error: AudienceSyncsError) -> Verdict:
-    """The verdict of one whose own request had no answer."""
-    kind = VerdictKind.RETRYABLE if isinstance(error, NotApplied) else VerdictKind.UNKNOWN
-    return Verdict(kind, error.code, error.message)
 
 
 def _field_of(error: Mapping[str, Any]) -> str:

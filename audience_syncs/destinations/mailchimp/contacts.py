@@ -20,7 +20,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audience_syncs.destinations.mailchimp.calls import EXISTS, Calls, items, refusal_of, unsure
+from audience_syncs.destinations.mailchimp.calls import EXISTS, Calls, items, refusal_of
+from audience_syncs.destinations.verdicts import unsure
 from audience_syncs.model.errors import DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, Batch, Outgoing, Verdict, VerdictKind
 

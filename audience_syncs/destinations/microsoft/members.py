@@ -18,7 +18,8 @@ from enum import StrEnum
 
 from audience_syncs.destinations.microsoft.calls import TEMPORARY, THROTTLED, Problem
 from audience_syncs.destinations.microsoft.declaration import MOST_ITEMS
-from audience_syncs.model.errors import AudienceSyncsError, BatchRefused, DestinationError, NoAnswer, NotApplied
+from audience_syncs.destinations.verdicts import unsure
+from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, FieldValue, Outgoing, Verdict, VerdictKind
 
 SEARCH_REQUESTS = 100
@@ -105,7 +106,7 @@ class Upload:
         except (NotApplied, NoAnswer, DestinationError) as error:
             if not self._applied:
                 raise
-            self._give(kind, items, _unanswered(error))
+            self._give(kind, items, unsure(error))
         else:
             self._applied = True
             self._read(kind, items, problems)
@@ -165,11 +166,6 @@ class Upload:
 def _of_item(problem: Problem) -> Verdict:
     kinds = dict.fromkeys(THROTTLED, VerdictKind.RETRYABLE) | dict.fromkeys(TEMPORARY, VerdictKind.UNKNOWN)
     return Verdict(kinds.get(problem.code, VerdictKind.REJECTED), problem.reason_code, problem.reason)
-
-
-def _unanswered(error: AudienceSyncsError) -> Verdict:
-    kind = VerdictKind.UNKNOWN if isinstance(error, NoAnswer) else VerdictKind.RETRYABLE
-    return Verdict(kind, error.code, error.message)
 
 
 def _has_too_long_an_id(own: Mapping[Kind, Sequence[str]]) -> bool:

@@ -10,9 +10,11 @@ Where each fact is from stands in the module that relies on it. The page ``docs/
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from audience_syncs.destinations.contract import DestinationSpec, ListMember, ListRequest
+from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.destinations.salesforce.bulk import Jobs
 from audience_syncs.destinations.salesforce.calls import Calls, reading
@@ -24,10 +26,10 @@ from audience_syncs.destinations.salesforce.rows import is_gone
 from audience_syncs.destinations.salesforce.signing_in import client, fingerprint, signed_in
 from audience_syncs.destinations.salesforce.soql import Queries
 from audience_syncs.destinations.salesforce.writes import Writes
+from audience_syncs.destinations.verdicts import worst
 from audience_syncs.model.config import Mode
+from audience_syncs.model.errors import DestinationError
 from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, Outgoing, RemoteList, Verdict, VerdictKind
-
-_WORST_FIRST = (VerdictKind.UNKNOWN, VerdictKind.RETRYABLE, VerdictKind.REJECTED, VerdictKind.ACCEPTED)
 
 
 class Salesforce:
@@ -121,7 +123,7 @@ class Salesforce:
         if not everything:
             self._campaigns.by_id(list_id)
         told = self._campaigns.left(everything, batch)
-        return [_worst([told[each] for each in sorted(some)]) for some in mine]
+        return [worst([told[each] for each in sorted(some)]) for some in mine]
 
     def _memberships(self, member: Outgoing, by_key: Mapping[str, set[str]], by_person: Mapping[str, str]) -> set[str]:
         found = {each for key in self._people.keys_of(member) for each in by_key.get(key, ())}
@@ -146,14 +148,16 @@ class Salesforce:
         """Rejected where they are out of the campaign and Salesforce refuses to empty a field."""
         mine, verdicts = self._records_of(batch), list(self.remove(list_id, batch))
         ids = _of_those_out(mine, verdicts)
-        told = self._people.emptied(self._of_kind(ids), fields, batch)
+        with _after_they_left():
+            told = self._people.emptied(self._of_kind(ids), fields, batch)
         return self._then(mine, verdicts, told, "NOT_CLEARED", "not all of its fields are empty")
 
     def delete_records(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
         """Rejected where they are out of the campaign and Salesforce refuses to delete the record."""
         mine, verdicts = self._records_of(batch), list(self.remove(list_id, batch))
         ids = _of_those_out(mine, verdicts)
-        told = self._people.deleted(self._of_kind(ids), batch)
+        with _after_they_left():
+            told = self._people.deleted(self._of_kind(ids), batch)
         return self._then(mine, verdicts, told, "NOT_DELETED", "the record is still there")
 
     def _records_of(self, batch: Batch) -> list[set[str]]:
@@ -182,7 +186,7 @@ class Salesforce:
         for some, verdict in zip(mine, out, strict=True):
             if verdict.kind is VerdictKind.ACCEPTED:
                 then = [told.get(each, CONVERTED) for each in sorted(some)]
-                verdict = _worst([_out_but(each, code, words) for each in then])
+                verdict = worst([_out_but(each, code, words) for each in then])
             found.append(verdict)
         return found
 
@@ -190,6 +194,16 @@ class Salesforce:
         return Verdict(
             VerdictKind.REJECTED, "NO_IDENTIFIER", f"has no `{self._people.key_field}`, by which members are found"
         )
+
+
+@contextmanager
+def _after_they_left() -> Iterator[None]:
+    """What stops the run now comes after people have left the campaign: nobody may be told that nothing has happened."""
+    try:
+        yield
+    except DestinationError:
+        may_have_been_applied()
+        raise
 
 
 def _of_those_out(records: Sequence[set[str]], out: Sequence[Verdict]) -> set[str]:
@@ -207,8 +221,3 @@ def _out_but(verdict: Verdict, code: str, words: str) -> Verdict:
         return ACCEPTED
     kind = VerdictKind.UNKNOWN if verdict.kind is VerdictKind.RETRYABLE else verdict.kind
     return Verdict(kind, code, f"out of the campaign, but {words}: {verdict.reason}")
-
-
-def _worst(verdicts: Sequence[Verdict]) -> Verdict:
-    """One verdict for somebody of whom there are several records; nobody there is accepted."""
-    return min(verdicts, key=lambda verdict: _WORST_FIRST.index(verdict.kind), default=ACCEPTED)

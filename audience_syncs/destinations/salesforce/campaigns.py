@@ -13,17 +13,19 @@ whether they are members; which code a deleted campaign gives: after any that ma
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from audience_syncs.destinations.contract import ListMember
+from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.salesforce.calls import PERMISSIONS, Calls, error_code, raise_refusal
 from audience_syncs.destinations.salesforce.declaration import Kind
 from audience_syncs.destinations.salesforce.people import People, is_contact
 from audience_syncs.destinations.salesforce.rows import ALREADY_THERE, GONE, Change, Verb
 from audience_syncs.destinations.salesforce.soql import Queries, Record, among, quoted
 from audience_syncs.destinations.salesforce.writes import Writes
-from audience_syncs.model.errors import AccessRefused, DestinationError, ListMissing, NoAnswer
+from audience_syncs.model.errors import AccessRefused, DestinationError, ListMissing, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, Batch, FieldValue, MatchedUsers, RemoteList, Verdict, VerdictKind
 
 MEMBER = "CampaignMember"
@@ -169,22 +171,35 @@ class Campaigns:
         ]
 
     def joined(self, campaign: str, people: Collection[str], batch: Batch) -> dict[str, Verdict]:
-        """Makes people members: person's id -> verdict. Raises ListMissing."""
+        """Makes people members: person's id -> verdict. Raises DestinationError, ListMissing above all; never NotApplied:
+        some of them may have joined."""
         verdicts: dict[str, Verdict] = {}
         status = {} if self._status is None else {"Status": self._status}
-        for field, mine in _sides(people):
-            rows = [{"CampaignId": campaign, field: each, **status} for each in mine]
-            verdicts |= self._writes.carry_out(Change(Verb.INSERT, MEMBER, field), rows, batch)
-        already = [each for each, verdict in verdicts.items() if verdict.reason_code == ALREADY_THERE]
-        there = self.memberships(campaign, already)
-        verdicts |= dict.fromkeys(there, ACCEPTED)
-        if any(verdict.reason_code in _MAY_BE_GONE for verdict in verdicts.values()):
-            self.by_id(campaign)
-            # The campaign is there, so it is the person who is not any more: the next run looks them up anew.
-            for each, verdict in verdicts.items():
-                if verdict.reason_code in GONE:
-                    verdicts[each] = Verdict(VerdictKind.RETRYABLE, verdict.reason_code, "the person's record is gone")
+        try:
+            for field, mine in _sides(people):
+                rows = [{"CampaignId": campaign, field: each, **status} for each in mine]
+                verdicts |= self._writes.carry_out(Change(Verb.INSERT, MEMBER, field), rows, batch)
+            verdicts |= self._explained(campaign, verdicts)
+        except DestinationError:
+            may_have_been_applied()
+            raise
         return {each: _of_person(verdict, each) for each, verdict in verdicts.items()}
+
+    def _explained(self, campaign: str, told: Mapping[str, Verdict]) -> dict[str, Verdict]:
+        """What some refusals mean: that they are members already, that the campaign is gone, or their record."""
+        found: dict[str, Verdict] = {}
+        already = [each for each, verdict in told.items() if verdict.reason_code == ALREADY_THERE]
+        try:
+            found |= dict.fromkeys(self.memberships(campaign, already), ACCEPTED)
+        except NotApplied as error:
+            found |= dict.fromkeys(already, Verdict(VerdictKind.UNKNOWN, ALREADY_THERE, error.message))
+        if not any(verdict.reason_code in _MAY_BE_GONE for verdict in told.values()):
+            return found
+        with suppress(NotApplied):  # else the refusals stand, and the next run meets the campaign first of all
+            self.by_id(campaign)
+        # The campaign is there, so it is the person who is not any more: the next run looks them up anew.
+        gone = Verdict(VerdictKind.RETRYABLE, "GONE", "the person's record is gone")
+        return found | {each: gone for each, verdict in told.items() if verdict.reason_code in GONE}
 
     def left(self, memberships: Collection[str], batch: Batch) -> dict[str, Verdict]:
         """Deletes memberships; the people stay. One that is gone already is accepted."""

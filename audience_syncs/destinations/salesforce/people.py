@@ -74,7 +74,9 @@ class People:
             key = self.key_of(member)
             if key is not None:
                 texts = {name: _text(value) for name, value in member.fields.items() if name != self.key_field}
-                found.setdefault(key, {}).update({name: text for name, text in texts.items() if text != EMPTIES})
+                found.setdefault(key, {}).update(
+                    {name: text for name, text in texts.items() if text not in ("", EMPTIES)}
+                )
         return found
 
     # Looking up

@@ -34,6 +34,8 @@ _COMES_AGAIN = frozenset(
         "PROCESSING_HALTED",
         "ALL_OR_NONE_OPERATION_ROLLED_BACK",
         "INTERNAL_ERROR",
+        # The next run finds the contact that it has become.
+        "CANNOT_UPDATE_CONVERTED_LEAD",
     }
 )
 _WORDS = {

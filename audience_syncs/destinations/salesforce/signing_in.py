@@ -134,7 +134,7 @@ def _signer(pem: str, where: str) -> Callable[[bytes], bytes]:
         raise DefinitionError(
             "signing in with a `private_key` needs the package cryptography",
             where=where,
-            remedy="install it beside audience-syncs: pip install cryptography",
+            remedy="install it beside audience-syncs: pip install 'audience-syncs[signing]'",
         ) from None
     try:
         # Environment files keep line breaks as two characters.
