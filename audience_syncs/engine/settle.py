@@ -185,8 +185,19 @@ class _Fold:
         rejected = outcome.c.verdict == "rejected"
         inherited = sa.func.coalesce(outcome.c.inherited, self._dialect.no_identifiers())
         before = sa.func.coalesce(ledger.c.identifiers, self._dialect.no_identifiers())
-        # As above: what passes to somebody else is not taken out.
-        kept = sa.case((retracted.c.done, self._dialect.difference(before, retracted.c.taken_out)), else_=before)
+        # As above: what passes to somebody else is not taken out, and stays with a member who is there by something else. Such a
+        # member comes again in each run, so that it goes when the other one leaves.
+        still = self._dialect.intersection(before, outcome.c.identifiers)
+        passed_on = sa.and_(
+            retracted.c.done,
+            still != self._dialect.no_identifiers(),
+            ~self._dialect.contains_all(retracted.c.taken_out, self._dialect.difference(before, still)),
+        )
+        kept = sa.case(
+            (passed_on, self._dialect.difference(before, retracted.c.taken_out)),
+            (retracted.c.done, still),
+            else_=before,
+        )
         # An unchanged member who should have been sent again may have been removed together with somebody else.
         disturbed = sa.or_(
             sa.func.coalesce(retracted.c.disturbed, sa.false()), outcome.c.kind == ChangeKind.REFRESH.value
@@ -196,7 +207,8 @@ class _Fold:
                 outcome.c.member_key,
                 sa.case((rejected, "rejected"), else_="unknown").label("state"),
                 sa.case(
-                    (sa.and_(rejected, sa.func.coalesce(retracted.c.done, sa.true())), outcome.c.fingerprint)
+                    (passed_on, None),
+                    (sa.and_(rejected, sa.func.coalesce(retracted.c.done, sa.true())), outcome.c.fingerprint),
                 ).label("fingerprint"),
                 sa.cast(sa.null(), outcome.c.payload_digest.type).label("payload_digest"),
                 self._dialect.union(kept, inherited).label("identifiers"),
