@@ -23,7 +23,6 @@ from audience_syncs.model.errors import (
     DestinationError,
     ListMissing,
     NoAnswer,
-    NotApplied,
 )
 from audience_syncs.model.values import Batch, Outgoing
 from audience_syncs.simulators.server import SimulatorServer
@@ -145,13 +144,13 @@ def test_a_batch_of_more_elements_than_a_request_takes_is_several(
     monkeypatch.setattr(members, "MOST_ELEMENTS", 5)
     batch = Batch([Outgoing({"email": [sha(f"{n}-{m}") for m in range(2)]}) for n in range(5)])
     assert kinds(world.linkedin.add(world.list_id, batch)) == ["accepted"] * 5
-    assert world.operations().count("users.add") == 3
+    assert world.operations().count("users.add") == 2
     assert len(world.members()) == 10
 
 
 @pytest.mark.parametrize(
     ("kind", "left"),
-    [("rate_limit", "retryable"), ("reject_batch", "retryable"), ("reset_after", "unknown"), ("malformed", "unknown")],
+    [("rate_limit", "retryable"), ("reset_after", "unknown"), ("malformed", "unknown")],
 )
 def test_what_fails_after_something_was_applied_says_only_what_is_known(
     world: World, monkeypatch: pytest.MonkeyPatch, kind: str, left: str
@@ -164,6 +163,18 @@ def test_what_fails_after_something_was_applied_says_only_what_is_known(
     assert "rejected" not in kinds(verdicts)
     accepted = [n for n, kind in enumerate(kinds(verdicts)) if kind == "accepted"]
     assert {sha(f"p{n}@example.com") for n in accepted} <= world.members()
+
+
+def test_a_portion_that_is_refused_after_others_were_taken_is_divided(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "MOST_ELEMENTS", 4)
+    culprit = {"contains": f'"{sha("p6@example.com")}"', "kind": "reject_batch", "operation": "users.add"}
+    world.fault(**culprit)
+    verdicts = world.linkedin.add(world.list_id, Batch([person(n) for n in range(9)]))
+    assert [n for n, kind in enumerate(kinds(verdicts)) if kind != "accepted"] == [6]
+    assert kinds(verdicts)[6] == "rejected"
+    assert len(world.members()) == 8
 
 
 def test_access_that_is_refused_after_something_was_applied_leaves_a_doubt(
@@ -234,8 +245,9 @@ def test_two_syncs_that_make_the_same_list_at_once_get_the_same_one(world: World
 def test_a_new_segment_is_left_alone_until_it_takes_people(world: World) -> None:
     slow = opened(world.url, "slow", settles_s=0.01, segment_wait_s=0.05)
     made = slow.ensure_list(ListRequest("New"))
-    with pytest.raises(NotApplied, match="takes nobody yet"):
-        slow.add(made.id, Batch([person(1)]))
+    [verdict] = slow.add(made.id, Batch([person(1)]))
+    assert (verdict.kind.value, verdict.reason_code) == ("retryable", "NOT_APPLIED")
+    assert "takes nobody yet" in verdict.reason
     patient = opened(world.url, "slow", settles_s=0.02)
     with ThreadPoolExecutor(1) as threads:
         adding = threads.submit(patient.add, made.id, Batch([person(1)]))

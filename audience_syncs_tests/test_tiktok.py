@@ -114,13 +114,13 @@ def test_a_batch_of_more_rows_than_a_request_takes_is_several(world: World, monk
     monkeypatch.setattr(mappings, "MOST_ROWS", 5)
     batch = Batch([Outgoing({"email": [sha(f"{n}-{m}") for m in range(2)]}) for n in range(5)])
     assert kinds(world.tiktok.add(world.list_id, batch)) == ["accepted"] * 5
-    assert world.operations().count("mappings.add") == 3
+    assert world.operations().count("mappings.add") == 2
     assert len(world.members()) == 10
 
 
 @pytest.mark.parametrize(
     ("kind", "left"),
-    [("rate_limit", "retryable"), ("reject_batch", "retryable"), ("reset_after", "unknown"), ("malformed", "unknown")],
+    [("rate_limit", "retryable"), ("reset_after", "unknown"), ("malformed", "unknown")],
 )
 def test_what_fails_after_something_was_applied_says_only_what_is_known(
     world: World, monkeypatch: pytest.MonkeyPatch, kind: str, left: str
@@ -133,6 +133,18 @@ def test_what_fails_after_something_was_applied_says_only_what_is_known(
     assert "rejected" not in kinds(verdicts)
     accepted = [n for n, kind in enumerate(kinds(verdicts)) if kind == "accepted"]
     assert {sha(f"p{n}@example.com") for n in accepted} <= world.members()
+
+
+def test_a_portion_that_is_refused_after_others_were_taken_is_divided(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mappings, "MOST_ROWS", 4)
+    culprit = {"contains": f'"{sha("p6@example.com")}"', "kind": "reject_batch", "operation": "mappings.add"}
+    world.fault(**culprit)
+    verdicts = world.tiktok.add(world.list_id, Batch([person(n) for n in range(9)]))
+    assert [n for n, kind in enumerate(kinds(verdicts)) if kind != "accepted"] == [6]
+    assert kinds(verdicts)[6] == "rejected"
+    assert len(world.members()) == 8
 
 
 def test_access_that_is_refused_after_something_was_applied_leaves_a_doubt(

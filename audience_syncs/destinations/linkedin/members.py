@@ -9,13 +9,15 @@ along and is longer than LinkedIn takes (35 letters of a name, 50 of title and c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.http import Answer
 from audience_syncs.destinations.linkedin.calls import reason_of
-from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
+from audience_syncs.destinations.portions import in_portions
+from audience_syncs.destinations.verdicts import worst
+from audience_syncs.model.errors import NoAnswer
 from audience_syncs.model.values import ACCEPTED, FieldValue, Outgoing, Verdict, VerdictKind
 
 ID_TYPES: Mapping[str, str] = {"email": "SHA256_EMAIL", "google_aid": "GOOGLE_AID"}
@@ -40,29 +42,11 @@ Send = Callable[[Sequence[Element]], Answer]
 
 
 def deliver(members: Sequence[Outgoing], send: Send, *, adding: bool) -> list[Verdict]:
-    """One verdict per member. Raises what ``send`` raises for as long as nothing was applied."""
-    verdicts = [NO_IDENTIFIER if adding else ACCEPTED] * len(members)
-    applied = False
-    for places, elements in _portions(members, adding=adding):
-        try:
-            answers = _verdicts(send(elements), len(elements))
-        except (BatchRefused, NotApplied, NoAnswer) as error:
-            if not applied:
-                raise
-            kind = VerdictKind.UNKNOWN if isinstance(error, NoAnswer) else VerdictKind.RETRYABLE
-            reason = error.reason if isinstance(error, BatchRefused) else error.message
-            answers = [Verdict(kind, error.code, reason)] * len(elements)
-        except DestinationError:
-            if applied:
-                may_have_been_applied()
-            raise
-        else:
-            applied = True
-        start = 0
-        for place, count in places:
-            verdicts[place] = _of_member(answers[start : start + count], adding=adding)
-            start += count
-    return verdicts
+    """One verdict per member. Raises as ``in_portions`` does."""
+    by_member = [elements_of(member, adding=adding) for member in members]
+    elements = [element for of_one in by_member for element in of_one]
+    verdicts = iter(in_portions(elements, MOST_ELEMENTS, lambda some: _verdicts(send(some), len(some))))
+    return [_of_member(list(islice(verdicts, len(of_one))), adding=adding) for of_one in by_member]
 
 
 def elements_of(member: Outgoing, *, adding: bool) -> list[Element]:
@@ -87,23 +71,6 @@ def elements_of(member: Outgoing, *, adding: bool) -> list[Element]:
     ]
 
 
-def _portions(members: Sequence[Outgoing], *, adding: bool) -> Iterator[tuple[list[tuple[int, int]], list[Element]]]:
-    """Members who have identifiers in portions that fit into one request: places with counts of elements, and these."""
-    places: list[tuple[int, int]] = []
-    elements: list[Element] = []
-    for place, member in enumerate(members):
-        found = elements_of(member, adding=adding)
-        if not found:
-            continue
-        if places and len(elements) + len(found) > MOST_ELEMENTS:
-            yield places, elements
-            places, elements = [], []
-        places.append((place, len(found)))
-        elements += found
-    if places:
-        yield places, elements
-
-
 def _verdicts(answer: Answer, sent: int) -> list[Verdict]:
     """One per element, by position. Raises NoAnswer where the answer does not tell of each."""
     told = answer.body.get("elements") if isinstance(answer.body, dict) else None
@@ -124,16 +91,13 @@ def _verdict(told: object) -> Verdict:
     return Verdict(VerdictKind.REJECTED if 400 <= status < 500 else VerdictKind.UNKNOWN, code, words)
 
 
-def _of_member(answers: Sequence[Verdict], *, adding: bool) -> Verdict:
-    """Of several verdicts on one member: nobody is called rejected who is in by one of their identifiers."""
-    kinds = {verdict.kind: verdict for verdict in reversed(answers)}
-    if len(kinds) == 1:
-        return answers[0]
-    if VerdictKind.UNKNOWN in kinds:
-        return kinds[VerdictKind.UNKNOWN]
-    if adding and VerdictKind.ACCEPTED in kinds:
-        return PARTLY
-    return kinds.get(VerdictKind.RETRYABLE) or kinds[VerdictKind.REJECTED]
+def _of_member(verdicts: Sequence[Verdict], *, adding: bool) -> Verdict:
+    """Nobody is called rejected, or not applied, who is in by one of their identifiers."""
+    if not verdicts:
+        return NO_IDENTIFIER if adding else ACCEPTED
+    found = worst(verdicts)
+    partly = adding and found.kind in (VerdictKind.REJECTED, VerdictKind.RETRYABLE) and ACCEPTED in verdicts
+    return PARTLY if partly else found
 
 
 def _values(value: FieldValue) -> list[str]:

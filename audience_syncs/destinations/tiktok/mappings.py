@@ -7,11 +7,11 @@ answers for the whole request: nothing is said of single rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from audience_syncs.destinations.doubt import may_have_been_applied
-from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
+from audience_syncs.destinations.portions import in_portions
+from audience_syncs.destinations.verdicts import worst
 from audience_syncs.model.values import ACCEPTED, FieldValue, Outgoing, Verdict, VerdictKind
 
 SCHEMA: Mapping[str, str] = {
@@ -24,38 +24,36 @@ SCHEMA: Mapping[str, str] = {
 MOST_ROWS = 10_000
 NO_IDENTIFIER = Verdict(VerdictKind.REJECTED, "NO_IDENTIFIER", "has no value that TikTok could find a person by")
 
+PARTLY = Verdict(
+    VerdictKind.UNKNOWN, "PARTLY_APPLIED", "TikTok took some of this member's identifiers, and not the others"
+)
+
 Row = tuple[str, ...]
 """Identifiers in the order of ``SCHEMA``; empty where there is none."""
 Send = Callable[[Sequence[str], Sequence[Sequence[Any]]], None]
-"""Sends rows: the kinds of identifiers, and the rows, ready for the wire."""
+"""Sends rows: the kinds of identifiers, and the rows, ready for the wire. Raises where they were not taken."""
 
 
 def deliver(members: Sequence[Outgoing], list_id: str, send: Send, *, adding: bool) -> list[Verdict]:
-    """One verdict per member. Raises what ``send`` raises for as long as nothing was applied.
+    """One verdict per member. Raises as ``in_portions`` does."""
 
-    Later, who was not sent, or was refused with all others of a request, comes back in the next run.
-    """
-    nothing_to_send = NO_IDENTIFIER if adding else ACCEPTED
-    verdicts = [nothing_to_send] * len(members)
-    applied = False
-    for places, rows in _portions(members):
-        try:
-            send(*_on_wire(rows, list_id))
-        except (BatchRefused, NotApplied, NoAnswer) as error:
-            if not applied:
-                raise
-            kind = VerdictKind.UNKNOWN if isinstance(error, NoAnswer) else VerdictKind.RETRYABLE
-            reason = error.reason if isinstance(error, BatchRefused) else error.message
-            verdict = Verdict(kind, error.code, reason)
-        except DestinationError:
-            if applied:
-                may_have_been_applied()
-            raise
-        else:
-            applied, verdict = True, ACCEPTED
-        for place in places:
-            verdicts[place] = verdict
-    return verdicts
+    def taken(rows: Sequence[Row]) -> list[Verdict]:
+        send(*_on_wire(rows, list_id))
+        return [ACCEPTED] * len(rows)
+
+    rows_by_member = [rows_of(member) for member in members]
+    rows = list(dict.fromkeys(row for of_one in rows_by_member for row in of_one))
+    verdicts = dict(zip(rows, in_portions(rows, MOST_ROWS, taken), strict=True))
+    return [_of_member([verdicts[row] for row in of_one], adding=adding) for of_one in rows_by_member]
+
+
+def _of_member(verdicts: Sequence[Verdict], *, adding: bool) -> Verdict:
+    """Nobody is called rejected, or not applied, who is in by one of their identifiers."""
+    if not verdicts:
+        return NO_IDENTIFIER if adding else ACCEPTED
+    found = worst(verdicts)
+    partly = adding and found.kind in (VerdictKind.REJECTED, VerdictKind.RETRYABLE) and ACCEPTED in verdicts
+    return PARTLY if partly else found
 
 
 def rows_of(member: Outgoing) -> list[Row]:
@@ -65,23 +63,6 @@ def rows_of(member: Outgoing) -> list[Row]:
         tuple(column[number] if number < len(column) else "" for column in columns)
         for number in range(max(map(len, columns)))
     ]
-
-
-def _portions(members: Sequence[Outgoing]) -> Iterator[tuple[list[int], list[Row]]]:
-    """Members who have identifiers, by their places, in portions that fit into one request; each with its rows, once."""
-    places: list[int] = []
-    rows: dict[Row, None] = {}
-    for place, member in enumerate(members):
-        found = rows_of(member)
-        if not found:
-            continue
-        if places and len(rows) + len(found) > MOST_ROWS:
-            yield places, list(rows)
-            places, rows = [], {}
-        places.append(place)
-        rows.update(dict.fromkeys(found))
-    if places:
-        yield places, list(rows)
 
 
 def _on_wire(rows: Sequence[Row], list_id: str) -> tuple[list[str], list[list[dict[str, Any]]]]:
