@@ -21,7 +21,8 @@ def destinations(
     json: Json = False,
 ) -> None:
     """List the platforms that audiences can be synced to, with what each can do."""
-    from audience_syncs.destinations.registry import PLATFORMS, spec_of
+    from audience_syncs.destinations.platforms import PLATFORMS
+    from audience_syncs.destinations.registry import spec_of
 
     if platform is not None:
         spec = spec_of(platform)

@@ -1,16 +1,15 @@
-"""Which platforms there are, and whether what the YAML asks of one is something it can do.
+"""Whether what the YAML asks of a platform is something it can do, and opening accounts.
 
-A platform's module is loaded when its platform is first asked for, and definitions only ever ask for its
-declaration: a project loads without HTTP. To add a platform, write its module and name it in ``PLATFORMS``.
+``platforms`` says which platforms there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec
+from audience_syncs.destinations.platforms import PLATFORMS, Platform
 from audience_syncs.destinations.problems import Problem, choose_from, listed
 from audience_syncs.destinations.settings import settings_problems
 from audience_syncs.identifiers import RULES
@@ -21,164 +20,6 @@ NEVER_REMOVING = frozenset({Mode.ADD, Mode.UPSERT, Mode.UPDATE, Mode.INSERT, Mod
 """Modes that leave those who left the audience where they are."""
 ADOPTING = frozenset({Mode.MIRROR, Mode.ADD})
 """Modes whose members are in a list, which can therefore be taken over."""
-
-
-class _Declares(Protocol):
-    def __call__(self, settings: Mapping[str, Any], /) -> DestinationSpec: ...
-
-
-class _ChecksMapping(Protocol):
-    def __call__(self, settings: Mapping[str, Any], mapped: Collection[str], /) -> Iterator[Problem]: ...
-
-
-class _Opens(Protocol):
-    def __call__(self, account: Account, environ: Mapping[str, str]) -> Destination: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Platform:
-    """A loaded platform: its declaration, and the class that is an account on it.
-
-    ``declare``: for platforms where an account's settings decide what it can do (an HTTP API without a call for removals
-    removes nobody), its declaration with those settings, which have been checked. ``check_mapping``: what an account's
-    settings want of the fields that are mapped.
-    """
-
-    spec: DestinationSpec
-    open: _Opens
-    declare: _Declares | None = None
-    check_mapping: _ChecksMapping | None = None
-
-
-def _meta() -> Platform:
-    from audience_syncs.destinations import meta
-
-    return Platform(meta.SPEC, meta.Meta)
-
-
-def _hubspot() -> Platform:
-    from audience_syncs.destinations import hubspot
-
-    return Platform(hubspot.SPEC, hubspot.HubSpot)
-
-
-def _klaviyo() -> Platform:
-    from audience_syncs.destinations import klaviyo
-
-    return Platform(klaviyo.SPEC, klaviyo.Klaviyo)
-
-
-def _google() -> Platform:
-    from audience_syncs.destinations import google
-
-    return Platform(google.SPEC, google.Google, google.declare)
-
-
-def _salesforce() -> Platform:
-    from audience_syncs.destinations import salesforce
-
-    return Platform(salesforce.SPEC, salesforce.open_account, salesforce.declare, salesforce.check_mapping)
-
-
-def _microsoft() -> Platform:
-    from audience_syncs.destinations import microsoft
-
-    return Platform(microsoft.SPEC, microsoft.Microsoft)
-
-
-def _braze() -> Platform:
-    from audience_syncs.destinations.braze import declaration
-
-    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
-
-
-def _iterable() -> Platform:
-    from audience_syncs.destinations.iterable import declaration
-
-    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
-
-
-def _mailchimp() -> Platform:
-    from audience_syncs.destinations import mailchimp
-
-    return Platform(mailchimp.SPEC, mailchimp.Mailchimp)
-
-
-def _customerio() -> Platform:
-    from audience_syncs.destinations import customerio
-
-    return Platform(customerio.SPEC, customerio.CustomerIo, check_mapping=customerio.check_mapping)
-
-
-def _tiktok() -> Platform:
-    from audience_syncs.destinations import tiktok
-
-    return Platform(tiktok.SPEC, tiktok.TikTok)
-
-
-def _linkedin() -> Platform:
-    from audience_syncs.destinations import linkedin
-
-    return Platform(linkedin.SPEC, linkedin.LinkedIn)
-
-
-def _snapchat() -> Platform:
-    from audience_syncs.destinations import snapchat
-
-    return Platform(snapchat.SPEC, snapchat.Snapchat)
-
-
-def _pinterest() -> Platform:
-    from audience_syncs.destinations import pinterest
-
-    return Platform(pinterest.SPEC, pinterest.Pinterest)
-
-
-def _sql_table() -> Platform:
-    from audience_syncs.destinations.sql_table import declaration
-
-    return Platform(declaration.SPEC, declaration.open_account, declaration.declare)
-
-
-def _files() -> Platform:
-    from audience_syncs.destinations.files import declaration
-
-    return Platform(declaration.SPEC, declaration.open_account, declaration.declare)
-
-
-def _webhook() -> Platform:
-    from audience_syncs.destinations.webhook import declaration
-
-    return Platform(declaration.SPEC, declaration.open_account, declaration.declare)
-
-
-def _http_api() -> Platform:
-    from audience_syncs.destinations.http_api import declaration
-
-    return Platform(declaration.SPEC, declaration.open_account, declaration.declare, declaration.check_mapping)
-
-
-PLATFORMS: Mapping[str, Callable[[], Platform]] = {
-    "meta": _meta,
-    "hubspot": _hubspot,
-    "klaviyo": _klaviyo,
-    "google": _google,
-    "salesforce": _salesforce,
-    "microsoft": _microsoft,
-    "braze": _braze,
-    "iterable": _iterable,
-    "mailchimp": _mailchimp,
-    "customerio": _customerio,
-    "tiktok": _tiktok,
-    "linkedin": _linkedin,
-    "snapchat": _snapchat,
-    "pinterest": _pinterest,
-    "sql_table": _sql_table,
-    "files": _files,
-    "webhook": _webhook,
-    "http_api": _http_api,
-}
-"""The platforms by the name users write, each with what loads it."""
 
 
 def spec_of(platform: str) -> DestinationSpec:

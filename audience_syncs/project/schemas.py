@@ -34,7 +34,8 @@ def attributes_schema(component: str) -> dict[str, Any]:
 def _add_settings(schema: dict[str, Any]) -> None:
     """Each platform's settings, where its name stands: their types where they have a model, else their names."""
     # Imported late: the registry brings the platforms' modules.
-    from audience_syncs.destinations.registry import PLATFORMS, spec_of
+    from audience_syncs.destinations.platforms import PLATFORMS
+    from audience_syncs.destinations.registry import spec_of
 
     definitions = schema.setdefault("$defs", {})
     cases = []
