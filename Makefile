@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 ARGS ?=
+# One more than there are processors, at most four: many tests wait for processes and servers.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 3))')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format lock schemas clean
@@ -18,7 +20,7 @@ demo: $(STAMP) ## Everything on this machine: shop, simulated ad platforms, Dags
 	@$(BIN)/audience-syncs demo $(ARGS)
 
 test: $(STAMP) ## The whole test suite
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(STAMP) ## Lint, format, types
 	$(BIN)/ruff check .

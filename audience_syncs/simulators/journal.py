@@ -20,6 +20,9 @@ WHOLE_ROWS = 100_000
 ROWS_KEPT = 5
 TEXT_KEPT = 2_000
 
+SECRETS = frozenset({"access_token", "refresh_token", "client_secret", "assertion", "secret"})
+"""Parameters and fields that are not written down."""
+
 
 class Entry(dict[str, Any]):
     """One request; ``status`` and ``fault`` are filled in when it is answered (``None``: no answer was given)."""
@@ -42,7 +45,7 @@ class Journal:
                 at=time.time(),
                 method=call.method,
                 path=call.path,
-                query={name: value for name, value in call.query.items() if name != "access_token"},
+                query={name: value for name, value in call.query.items() if name not in SECRETS},
                 operation=call.operation,
                 list_id=call.list_id,
                 rows=len(call.rows),
@@ -76,7 +79,7 @@ class Journal:
 def _without_token(body: Any) -> Any:
     if not isinstance(body, dict):
         return body
-    return {name: value for name, value in body.items() if name != "access_token"}
+    return {name: value for name, value in body.items() if name not in SECRETS}
 
 
 def shortened(body: Any, depth: int = 0) -> Any:
