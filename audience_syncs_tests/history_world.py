@@ -339,12 +339,15 @@ class World:
             raise ended[0]
 
     def is_locked(self) -> bool:
-        with psycopg(self.warehouse) as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
-                "WHERE locktype = 'advisory' AND d.datname = current_database()"
-            )
-            (found,) = cursor.fetchone()
+        try:
+            with psycopg(self.warehouse) as cursor:
+                cursor.execute(
+                    "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+                    "WHERE locktype = 'advisory' AND d.datname = current_database()"
+                )
+                (found,) = cursor.fetchone()
+        except psycopg2.OperationalError:
+            return False  # the first run was killed meanwhile, and with it every connection
         return bool(found)
 
 

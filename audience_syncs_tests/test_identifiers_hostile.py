@@ -65,9 +65,9 @@ def outcome(rule: str, value: object, region: object = None) -> tuple[str | None
     ids=lambda value: type(value).__name__,
 )
 def test_values_nobody_could_send_are_refused_at_once_and_not_quoted(rule: str, value: object) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # of the processor, which others may be using, too
     result, refused = outcome(rule, value, "DE")
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
     if refused is not None:
         assert len(str(refused)) < 120
         assert not isinstance(value, str) or value not in str(refused)

@@ -263,6 +263,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", HARNESSES)
 def test_the_list_is_the_audience_after_any_process_was_killed_at_any_moment(
     platform: str, folder: Path, request: pytest.FixtureRequest

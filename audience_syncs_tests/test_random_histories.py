@@ -237,6 +237,7 @@ def warehouse(postgres_url: str) -> Iterator[Warehouse]:
 
 
 # In parts, so that they can be played side by side.
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [1, 2])
 @pytest.mark.parametrize("platform", HARNESSES)
 def test_after_any_history_one_clean_run_makes_the_list_the_audience(

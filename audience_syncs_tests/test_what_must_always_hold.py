@@ -25,7 +25,9 @@ from audience_syncs.model.values import RunOptions, SyncReport
 from audience_syncs.simulators import SimulatorServer
 from audience_syncs.warehouse import Warehouse, open_warehouse_at
 from audience_syncs.warehouse.state import State
-from audience_syncs_tests.history_world import STRANGER, History, Person, World, cut_connections, ruled, sha
+from audience_syncs_tests.history_places import STRANGER
+from audience_syncs_tests.history_world import History, Person, World, cut_connections, ruled
+from audience_syncs_tests.platforms.harness import sha
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ class Story(World):
         self.store_people()
         audience, sync = self.definitions()
         sync = sync.model_copy(update={"guard": sync.guard.model_copy(update=self.guard)})
-        with ruled(self.rule_version, self.platform):
+        with ruled(self.rule_version, self.harness):
             evaluate_audience(audience, self.warehouse, run_id="run")
             self.runs += 1
             return run_sync(
@@ -68,6 +70,13 @@ class Story(World):
 
     runs: int = 0
     guard: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def list_id(self) -> str:
+        return self.place.list_id
+
+    def inspect(self, path: str) -> str:
+        return f"{self.simulators}/_simulator/{self.platform}/{path}"
 
     def fault(self, kind: str, **more: Any) -> None:
         asked = {"platform": self.platform, "kind": kind, "retry_after_s": 0, "delay_s": 0.3} | more
@@ -492,7 +501,7 @@ def test_a_list_that_was_deleted_is_named_with_a_way_out(story: Story) -> None:
         assert story.ledger() == ledger
     report = story.sync(new_list=True)
     assert report.list is not None
-    story.list_id = report.list.id
+    story.place.list_id = report.list.id
     assert (report.added, story.listed()) == (3, {A, B, C})
 
 

@@ -69,7 +69,7 @@ class Harness:
     """How the names of the simulator's operations begin that change members."""
     hurry: Callable[[Any], None] = lambda opened: None
     """Shortens what the opened account waits for, beside its requests."""
-    histories: int = 12
+    histories: int = 10
     """How many histories are played with it, per part."""
     kills: int = 3
     """How many times a process is killed."""

@@ -11,5 +11,5 @@ HARNESS = Harness(
         {"email": "email", "phone": "phone"},
     ],
     changing=("contacts.upsert", "memberships."),
-    histories=60,
+    histories=40,
 )

@@ -20,6 +20,6 @@ HARNESS = Harness(
     phone_on_wire=lambda phone: sha(phone[1:]),
     external_id="EXTERN_ID",
     changing=("users.",),
-    histories=60,
+    histories=40,
     kills=25,
 )

@@ -23,5 +23,4 @@ HARNESS = Harness(
     several=True,
     changing=("lists.update",),
     hurry=hurry,
-    histories=20,
 )

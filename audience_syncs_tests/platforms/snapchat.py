@@ -27,5 +27,4 @@ HARNESS = Harness(
     phone_on_wire=lambda phone: sha(phone[1:]),
     changing=("users.",),
     hurry=hurry,
-    histories=20,
 )

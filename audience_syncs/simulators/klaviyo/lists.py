@@ -213,6 +213,7 @@ def links(path: str, following: str | None) -> dict[str, Any]:
 
 
 def decoded(cursor: str) -> str:
+    cursor = cursor.lstrip("=")  # Klaviyo's own client cuts it out of a link with the sign before it
     if not cursor:
         return ""
     try:
