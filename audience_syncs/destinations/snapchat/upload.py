@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from audience_syncs.model.errors import AudienceSyncsError, BatchRefused, DestinationError, NoAnswer, NotApplied
+from audience_syncs.destinations.verdicts import unsure
+from audience_syncs.model.errors import BatchRefused, DestinationError, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, FieldValue, Outgoing, Verdict, VerdictKind
 
 SCHEMAS = {"email": "EMAIL_SHA256", "phone": "PHONE_SHA256", "mobile_ad_id": "MOBILE_AD_ID_SHA256"}
@@ -69,7 +70,7 @@ class Upload:
         except (NotApplied, NoAnswer, DestinationError) as error:
             if not self._applied:
                 raise
-            self._give(some, _unanswered(error))
+            self._give(some, unsure(error))
         else:
             self._applied = True
             self._count(some, taken)
@@ -134,8 +135,3 @@ def _together(verdicts: Sequence[Verdict]) -> Verdict:
 
 def _halves(some: Sequence[Identifier]) -> list[Sequence[Identifier]]:
     return [some[: len(some) // 2], some[len(some) // 2 :]]
-
-
-def _unanswered(error: AudienceSyncsError) -> Verdict:
-    kind = VerdictKind.UNKNOWN if isinstance(error, NoAnswer) else VerdictKind.RETRYABLE
-    return Verdict(kind, error.code, error.message)
