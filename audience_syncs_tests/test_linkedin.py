@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import requests
+from requests.structures import CaseInsensitiveDict
 
 from audience_syncs.destinations.contract import Account, ListRequest
 from audience_syncs.destinations.doubt import watch
-from audience_syncs.destinations.linkedin import LinkedIn, calls, members
+from audience_syncs.destinations.http import Answer, Retry
+from audience_syncs.destinations.linkedin import LinkedIn, calls, members, segments
 from audience_syncs.model.errors import (
     AccessRefused,
     AudienceSyncsError,
@@ -257,9 +259,7 @@ def test_a_new_segment_is_left_alone_until_it_takes_people(world: World) -> None
 
 def test_a_segment_that_was_made_this_moment_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(
-        "audience_syncs.destinations.linkedin.segments.rest", lambda seconds: waited.append(seconds) or True
-    )
+    monkeypatch.setattr("audience_syncs.destinations.linkedin.segments.rest", waited.append)
     opened(world.url, settles_s=60).ensure_list(ListRequest("People"))
     world.post("clock", {"advance_s": 86_400})
     opened(world.url, settles_s=60).ensure_list(ListRequest("New"))
@@ -280,6 +280,36 @@ def test_a_segment_that_is_gone_stops_the_run(world: World) -> None:
     for call in asked:
         with pytest.raises(ListMissing, match="What to do"):
             call()
+
+
+def test_pages_end_where_linkedin_passes_over_where_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = [{"id": number, "name": f"n{number}", "type": "USER"} for number in range(1, 151)]
+    asked: list[Any] = []
+
+    class Told:
+        def get(self, path: str, params: Any, *, operation: str) -> Answer:
+            asked.append(params)
+            assert len(asked) < 5
+            return Answer(200, {}, {"elements": everything})
+
+    found = list(segments.Segments(Told(), "urn:li:sponsoredAccount:42").all())  # type: ignore[arg-type]
+    assert (len(found), len(asked)) == (150, 2)
+
+
+@pytest.mark.parametrize("status", ["EXPIRED", "FAILED", "ERROR"])
+def test_a_segment_that_no_ad_can_use_is_gone(status: str) -> None:
+    shown = {"id": 1, "name": "VIPs", "type": "USER", "destinations": [{"destination": "LINKEDIN", "status": status}]}
+
+    class Told:
+        where = "destination ads"
+
+        def get(self, path: str, params: Any = None, *, operation: str) -> Answer:
+            return Answer(200, {}, {"elements": [shown]} if operation == "segments.find" else shown)
+
+    found = segments.Segments(Told(), "urn:li:sponsoredAccount:42")  # type: ignore[arg-type]
+    assert found.oldest_named("VIPs") is None
+    with pytest.raises(ListMissing, match=f"is {status.lower()} at LinkedIn"):
+        found.usable("1")
 
 
 def test_a_segment_of_companies_is_refused(world: World) -> None:
@@ -316,6 +346,7 @@ def test_an_access_token_is_fetched_and_renewed_when_it_expires(world: World) ->
     settings = {"base_url": world.url, "ad_account_id": "urn:li:sponsoredAccount:42", "attempts": 2}
     linkedin = LinkedIn(Account("ads", secrets, settings), {})
     linkedin._segments.settles_s = 0
+    linkedin._sign_in.settles_s = 0  # type: ignore[attr-defined]
     found = linkedin.ensure_list(ListRequest("People"))
     world.post("clock", {"advance_s": 61 * 86_400})
     assert kinds(linkedin.add(found.id, Batch([person(1)]))) == ["accepted"]
@@ -351,6 +382,40 @@ def test_a_version_that_has_ended_is_told(world: World) -> None:
 def test_what_is_wrong_is_told_before_anything_is_sent(secrets: dict[str, str], settings: dict[str, Any]) -> None:
     with pytest.raises(DefinitionError, match="What to do"):
         LinkedIn(Account("ads", secrets, {"base_url": "http://localhost:1", "ad_account_id": "42"} | settings), {})
+
+
+@pytest.mark.parametrize(
+    ("message", "header", "rests_s"),
+    [
+        ("Resource level throttle limit for calls to this resource is reached.", None, (60, 60)),
+        ("Resource level throttle limit for calls to this resource is reached.", "7", (7, 7)),
+        ("Resource level throttle APPLICATION DAY limit for calls to this resource is reached.", None, (0, 86_400)),
+        ("Resource level throttle MEMBER DAY limit for calls to this resource is reached.", "0", (0, 0)),
+    ],
+)
+def test_a_limit_that_does_not_say_for_how_long_is_of_a_minute_or_of_a_day(
+    message: str, header: str | None, rests_s: tuple[float, float]
+) -> None:
+    headers = CaseInsensitiveDict({} if header is None else {"Retry-After": header})
+    found = calls.Read()(Answer(429, headers, {"status": 429, "message": message}))
+    assert isinstance(found, Retry)
+    assert not found.maybe_applied
+    assert rests_s[0] <= (found.after_s or 0) <= rests_s[1]
+
+
+def test_a_new_token_that_is_not_known_everywhere_yet_is_given_a_moment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("audience_syncs.destinations.linkedin.account.rest", waited.append)
+    secrets = {"client_id": "app", "client_secret": "s", "refresh_token": "r2"}
+    linkedin = LinkedIn(Account("ads", secrets, {"base_url": world.url, "ad_account_id": "42", "attempts": 2}), {})
+    linkedin._segments.settles_s = 0
+    linkedin.ensure_list(ListRequest("People"))
+    assert waited == [], "the first token is not waited for: most are known at once"
+    world.post("clock", {"advance_s": 61 * 86_400})
+    linkedin.ensure_list(ListRequest("People"))
+    assert waited == [2.0]
 
 
 def test_a_days_quota_ends_at_midnight_utc() -> None:

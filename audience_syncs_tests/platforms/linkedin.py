@@ -7,6 +7,8 @@ from audience_syncs_tests.platforms.harness import Harness, Opening, Unpaced, sh
 
 def hurry(opened: Any) -> None:
     opened._segments.settles_s = 0.001
+    opened._read.throttled_s = 0.001
+    opened._sign_in.settles_s = 0.001
     opened._sign_in._http._first_backoff_s = 0.001
     opened._sign_in._http.pace = Unpaced()
 

@@ -26,8 +26,8 @@ from pydantic import BeforeValidator, Field
 from audience_syncs.destinations import settings
 from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListRequest, Tells
 from audience_syncs.destinations.http import Answer, HttpClient
-from audience_syncs.destinations.linkedin.calls import PROTOCOL, Calls, reading
-from audience_syncs.destinations.linkedin.members import Element, deliver
+from audience_syncs.destinations.linkedin.calls import PROTOCOL, Calls, Read
+from audience_syncs.destinations.linkedin.members import Element, deliver, refused_alike
 from audience_syncs.destinations.linkedin.segments import SEGMENTS, Segments, in_linkedin
 from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.destinations.sign_in import Fixed, SignIn, Tokens, oauth_error
@@ -123,6 +123,7 @@ class LinkedIn:
         self._longest_wait_s = given.segment_wait_s
         address = given.address(environ, BASE_URL)
         self._sign_in = _sign_in(account, SIGN_IN_URL if address == BASE_URL else address, where)
+        self._read = Read()
         self._http = HttpClient(
             address,
             platform="linkedin",
@@ -130,7 +131,7 @@ class LinkedIn:
             headers={"LinkedIn-Version": given.api_version, "X-Restli-Protocol-Version": PROTOCOL},
             sign_in=self._sign_in,
             pace=Pace(given.requests_per_s, burst=10),
-            read=reading,
+            read=self._read,
             request_id_header="x-li-uuid",
             read_timeout_s=given.timeout_s,
             max_attempts=given.attempts,
@@ -188,7 +189,11 @@ class LinkedIn:
         def send(elements: Sequence[Element]) -> Answer:
             deadline = time.monotonic() + self._longest_wait_s
             while True:
-                answer = self._calls.batch(f"{SEGMENTS}/{list_id}/users", elements, operation=operation)
+                told = self._calls.batch(f"{SEGMENTS}/{list_id}/users", elements, operation=operation)
+                answer = refused_alike(told)
+                if answer is not told and answer.status == 404:
+                    self._segments.get(list_id)  # raises ListMissing
+                    return told
                 if answer.status < 400:
                     return answer
                 if answer.status == 404:
@@ -209,11 +214,24 @@ class LinkedIn:
         return RemoteList(str(shown["id"]), str(shown.get("name") or shown["id"]), url)
 
 
+class NewTokens(Tokens):
+    """Access tokens that LinkedIn does not know everywhere at once: right after one was given it may be answered 401 as expired
+    or revoked (65602, 65601), as Segment's adapter has found. One that replaces a refused one is used a moment later."""
+
+    settles_s = 2.0
+
+    def renew(self, refused: Mapping[str, str]) -> bool:
+        renewed = super().renew(refused)
+        self.headers()
+        rest(self.settles_s)
+        return renewed
+
+
 def _sign_in(account: Account, origin: str, where: str) -> SignIn:
     """By a refresh token where there is one, else by the access token."""
     given = account.credentials
     if all(name in given for name in _TO_REFRESH):
-        return Tokens(
+        return NewTokens(
             origin,
             "/oauth/v2/accessToken",
             lambda: {"grant_type": "refresh_token", **{name: given[name] for name in _TO_REFRESH}},

@@ -5,8 +5,10 @@ day's quota for the app and for each member, which begins anew at midnight UTC; 
 ``/users``) and on versions (each lives about a year); 426 with ``NONEXISTENT_VERSION``, 403 with ``ACCESS_DENIED`` and code 100,
 as real accounts were answered.
 
-[unsure]: that the message of a 429 has the word DAY in it when the day's quota is spent (from memory; without it we try again
-a little later, as ever); how refused terms are worded.
+A spent day's quota is worded *Resource level throttle APPLICATION DAY limit for calls to this resource is reached*, as others have
+published it. No 429 says when to come back: who has asked too often in a minute rests for one.
+
+[unsure]: how refused terms are worded.
 """
 
 from __future__ import annotations
@@ -27,13 +29,22 @@ _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,60}")
 _OF_A_DAY = re.compile(r"\bDAY\b|\bdaily\b", re.IGNORECASE)
 
 
-def reading(answer: Answer) -> Reading:
-    """As HTTP says; and every good answer to a question is an object."""
-    if answer.status == 429 and _OF_A_DAY.search(_text(answer.body, "message")):
-        return Retry(retry_after(answer) or _until_midnight_s(datetime.now(UTC)), maybe_applied=False)
-    if answer.status == 200 and not isinstance(answer.body, dict):
-        return Retry(retry_after(answer), maybe_applied=True)
-    return default_reading(answer)
+class Read:
+    """As HTTP says; and every good answer to a question is an object. ``throttled_s``: how long to rest where a limit does not
+    say so, as LinkedIn's do not: that of a minute is the shortest there is."""
+
+    def __init__(self) -> None:
+        self.throttled_s = 60.0
+
+    def __call__(self, answer: Answer) -> Reading:
+        hint = retry_after(answer)
+        if answer.status == 429:
+            is_of_a_day = _OF_A_DAY.search(_text(answer.body, "message")) is not None
+            untold = _until_midnight_s(datetime.now(UTC)) if is_of_a_day else self.throttled_s
+            return Retry(untold if hint is None else hint, maybe_applied=False)
+        if answer.status == 200 and not isinstance(answer.body, dict):
+            return Retry(hint, maybe_applied=True)
+        return default_reading(answer)
 
 
 def reason_of(told: object, status: int) -> tuple[str, str]:

@@ -10,6 +10,7 @@ along and is longer than LinkedIn takes (35 letters of a name, 50 of title and c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -31,6 +32,8 @@ GOES_ALONG: Mapping[str, tuple[str, int]] = {
 }
 """Field -> LinkedIn's name, and how long it may be."""
 MOST_ELEMENTS = 5_000
+OF_NOBODY = (403, 404, 426)
+"""Statuses that cannot be about one element, where all have them."""
 NO_IDENTIFIER = Verdict(VerdictKind.REJECTED, "NO_IDENTIFIER", "has no value that LinkedIn could find a person by")
 PARTLY = Verdict(
     VerdictKind.UNKNOWN, "PARTLY_APPLIED", "LinkedIn took some of this member's identifiers, and not the others"
@@ -45,7 +48,7 @@ def deliver(members: Sequence[Outgoing], send: Send, *, adding: bool) -> list[Ve
     """One verdict per member. Raises as ``in_portions`` does."""
     by_member = [elements_of(member, adding=adding) for member in members]
     elements = [element for of_one in by_member for element in of_one]
-    verdicts = iter(in_portions(elements, MOST_ELEMENTS, lambda some: _verdicts(send(some), len(some))))
+    verdicts = iter(in_portions(elements, MOST_ELEMENTS, lambda some: _verdicts(send(some), len(some), adding=adding)))
     return [_of_member(list(islice(verdicts, len(of_one))), adding=adding) for of_one in by_member]
 
 
@@ -71,22 +74,43 @@ def elements_of(member: Outgoing, *, adding: bool) -> list[Element]:
     ]
 
 
-def _verdicts(answer: Answer, sent: int) -> list[Verdict]:
+def _verdicts(answer: Answer, sent: int, *, adding: bool) -> list[Verdict]:
     """One per element, by position. Raises NoAnswer where the answer does not tell of each."""
     told = answer.body.get("elements") if isinstance(answer.body, dict) else None
     if not isinstance(told, list) or len(told) != sent:
         raise NoAnswer("linkedin users.batch: the answer does not tell of each element")
-    return [_verdict(each) for each in told]
+    if any(_misplaced(each, place) for place, each in enumerate(told)):
+        raise NoAnswer("linkedin users.batch: the answers are not in the order of the elements")
+    return [_verdict(each, adding=adding) for each in told]
 
 
-def _verdict(told: object) -> Verdict:
+def refused_alike(answer: Answer) -> Answer:
+    """The answer, or, where every element was refused for what is none's fault, the one answer that says so: the segment is
+    gone, the token may not, the version has ended."""
+    told = answer.body.get("elements") if isinstance(answer.body, dict) else None
+    elements = [each for each in (told if isinstance(told, list) else ()) if isinstance(each, Mapping)]
+    statuses = {each.get("status") if isinstance(each.get("status"), int) else None for each in elements}
+    alike = next((status for status in OF_NOBODY if statuses == {status}), None)
+    return answer if alike is None else replace(answer, status=alike, body=elements[0].get("error"))
+
+
+def _misplaced(told: object, place: int) -> bool:
+    """LinkedIn's errors say which element they are about, since version 202502."""
+    error = told.get("error") if isinstance(told, Mapping) else None
+    index = error.get("batchIndex") if isinstance(error, Mapping) else None
+    return isinstance(index, int) and index != place
+
+
+def _verdict(told: object, *, adding: bool) -> Verdict:
     status = told.get("status") if isinstance(told, Mapping) else None
     if not isinstance(status, int) or isinstance(status, bool):
         return Verdict(VerdictKind.UNKNOWN, "NO_STATUS", "LinkedIn does not say what became of this member")
     if 200 <= status < 300:
         return ACCEPTED
+    if status == 404 and not adding:
+        return ACCEPTED  # the segment is there, or the run would have stopped; so whom it is about is not in it
     code, words = reason_of(told.get("error") if isinstance(told, Mapping) else None, status)
-    if status in (401, 403, 408, 425, 429):
+    if status in (401, 403, 404, 408, 425, 426, 429):
         return Verdict(VerdictKind.RETRYABLE, code, words)
     return Verdict(VerdictKind.REJECTED if 400 <= status < 500 else VerdictKind.UNKNOWN, code, words)
 

@@ -17,8 +17,8 @@ from audience_syncs.model.errors import DestinationError, ListMissing, NoAnswer,
 
 SEGMENTS = "/rest/dmpSegments"
 PAGE = 100
-USELESS = ("EXPIRED", "FAILED")
-"""States in which no ad can use a segment any more."""
+USELESS = ("EXPIRED", "FAILED", "ERROR")
+"""States in which no ad can use a segment any more (LinkedIn's questions and answers on matched audiences, 2026)."""
 
 
 class Segments:
@@ -45,8 +45,9 @@ class Segments:
         return found
 
     def all(self) -> Iterator[Mapping[str, Any]]:
-        """All segments of the ad account, page by page."""
+        """All segments of the ad account, page by page. Ends also where LinkedIn tells no total and passes over ``start``."""
         start = 0
+        seen: set[str] = set()
         while True:
             params: dict[str, str | int] = {"q": "account", "account": self._urn, "start": start, "count": PAGE}
             answer = self._calls.get(SEGMENTS, params, operation="segments.find")
@@ -55,11 +56,13 @@ class Segments:
             found = answer.body.get("elements")
             if not isinstance(found, list):
                 raise NotApplied("linkedin segments.find: the answer has no list of segments")
-            yield from (each for each in found if isinstance(each, dict) and each.get("id"))
+            new = [each for each in found if isinstance(each, dict) and each.get("id") and str(each["id"]) not in seen]
+            yield from new
+            seen.update(str(each["id"]) for each in new)
             start += len(found)
             paging = answer.body.get("paging")
             total = paging.get("total") if isinstance(paging, dict) else None
-            if not found or (start >= total if isinstance(total, int) else len(found) < PAGE):
+            if not new or (start >= total if isinstance(total, int) else len(found) < PAGE):
                 return
 
     def oldest_named(self, name: str) -> Mapping[str, Any] | None:
