@@ -728,7 +728,9 @@ def test_matched_users_are_a_range_and_none_until_it_is_computed(world: World, s
 def test_matched_users_say_when_the_audience_is_not_in_order_or_too_small_to_tell(world: World) -> None:
     assert "410" in world.meta.matched_users(world.list_id).note
     world.meta.add(world.list_id, Batch([member(1)]))
-    assert world.meta.matched_users(world.list_id).note == "Meta shows 1,000 for smaller audiences, too"
+    small, recognised = world.meta.matched_users(world.list_id).note.split("; ")
+    assert small == "Meta shows 1,000 for smaller audiences, too"
+    assert recognised == "of 1 rows of the latest uploads Meta has recognised 1"
 
 
 def test_the_address_is_the_settings_then_the_variables_then_metas_own(world: World) -> None:

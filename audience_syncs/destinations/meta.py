@@ -31,6 +31,7 @@ from audience_syncs.model.errors import (
     DestinationError,
     ListMissing,
     NoAnswer,
+    NotApplied,
 )
 from audience_syncs.model.values import Batch, MatchedUsers, RemoteList, Verdict
 
@@ -170,7 +171,31 @@ class Meta:
             notes.append(f"Meta's status of the audience is {code}" + (f": {words}" if words else ""))
         if upper is not None and upper <= SIZE_FLOOR:
             notes.append(f"Meta shows {SIZE_FLOOR:,} for smaller audiences, too")
+        received, matched = self._recognised(list_id)
+        if received:
+            notes.append(f"of {received:,} rows of the latest uploads Meta has recognised {matched:,}")
         return MatchedUsers(lower, upper, datetime.now(UTC), note="; ".join(notes))
+
+    def _recognised(self, list_id: str) -> tuple[int, int]:
+        """Rows of the latest upload sessions, and how many of them Meta has matched so far: the only count of matches it gives for
+        an upload. Nothing where it is not told: the size is, all the same."""
+        try:
+            answer = self._http.request(
+                "GET",
+                f"/{list_id}/sessions",
+                operation="read upload sessions",
+                params={"fields": "num_received,num_matched", "limit": PAGE},
+            )
+        except (NotApplied, NoAnswer):
+            return 0, 0
+        told = answer.body.get("data") if answer.status < 400 and isinstance(answer.body, dict) else None
+        sessions = [each for each in (told if isinstance(told, list) else []) if isinstance(each, dict)]
+        counts = [
+            (meta_answers.number(each.get("num_received")), meta_answers.number(each.get("num_matched")))
+            for each in sessions
+        ]
+        told_of = [(received, matched) for received, matched in counts if received and matched is not None]
+        return sum(received for received, _ in told_of), sum(matched for _, matched in told_of)
 
     # Lists
 
