@@ -190,7 +190,7 @@ class LinkedIn:
             deadline = time.monotonic() + self._longest_wait_s
             while True:
                 told = self._calls.batch(f"{SEGMENTS}/{list_id}/users", elements, operation=operation)
-                answer = refused_alike(told)
+                answer = refused_alike(told, len(elements))
                 if answer is not told and answer.status == 404:
                     self._segments.get(list_id)  # raises ListMissing
                     return told

@@ -84,13 +84,15 @@ def _verdicts(answer: Answer, sent: int, *, adding: bool) -> list[Verdict]:
     return [_verdict(each, adding=adding) for each in told]
 
 
-def refused_alike(answer: Answer) -> Answer:
+def refused_alike(answer: Answer, sent: int) -> Answer:
     """The answer, or, where every element was refused for what is none's fault, the one answer that says so: the segment is
     gone, the token may not, the version has ended."""
     told = answer.body.get("elements") if isinstance(answer.body, dict) else None
     elements = [each for each in (told if isinstance(told, list) else ()) if isinstance(each, Mapping)]
     statuses = {each.get("status") if isinstance(each.get("status"), int) else None for each in elements}
     alike = next((status for status in OF_NOBODY if statuses == {status}), None)
+    if len(elements) != sent:
+        return answer  # of some nothing is told: they may be in
     return answer if alike is None else replace(answer, status=alike, body=elements[0].get("error"))
 
 
