@@ -66,6 +66,7 @@ def evaluate_audience(
                 return replace(found, reused=True)
         tell(Progress("evaluate the query", 0))
         dialect.tune_for_set_work(connection)
+        assert audience.sql is not None
         sql = with_as_of(audience.sql, as_of)
         names = _column_names(connection, audience, sql, where)
         snapshot_id = _reserve(connection, warehouse.tables, audience, sql, day, evaluated_at, run_id)

@@ -2,13 +2,22 @@
 
 With ``health``, all that knows Dagster:
 
-    Source, Destination, Audience, Sequence, Alerts the component types, for ``defs.yaml``
+    Source, Destination, Model, Audience, Priority, Sequence, Alerts
+                                                    the component types, for ``defs.yaml``
     loading                                         a folder of definitions -> Dagster's definitions
     audience_assets, sync_assets, sequence_jobs     what an audience, a sync and a sequence become
     figures                                         snapshots, reports and errors as Dagster metadata
     storage                                         Dagster's own storage, its address from the environment
 """
 
-from audience_syncs.components.component_types import Alerts, Audience, Destination, Sequence, Source
+from audience_syncs.components.component_types import (
+    Alerts,
+    Audience,
+    Destination,
+    Model,
+    Priority,
+    Sequence,
+    Source,
+)
 
-__all__ = ["Alerts", "Audience", "Destination", "Sequence", "Source"]
+__all__ = ["Alerts", "Audience", "Destination", "Model", "Priority", "Sequence", "Source"]

@@ -105,5 +105,6 @@ def _description(audience: AudienceConfig, source: SourceConfig) -> str:
     if audience.description:
         parts.append(audience.description.strip())
     parts.append(f"One member per `{audience.primary_key}`, from the source `{source.name}`.")
-    parts.append(f"```sql\n{audience.sql.strip()}\n```")
+    if audience.sql is not None:
+        parts.append(f"```sql\n{audience.sql.strip()}\n```")
     return "\n\n".join(parts)

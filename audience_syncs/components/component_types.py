@@ -20,9 +20,11 @@ from audience_syncs.components.loading import project_of
 from audience_syncs.components.sequence_jobs import Step, build_sequence
 from audience_syncs.components.sync_assets import build_sync
 from audience_syncs.components.sync_checks import identifier_columns
+from audience_syncs.model.admission import PriorityConfig
 from audience_syncs.model.alerts import AlertsConfig
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
 from audience_syncs.model.errors import DefinitionError
+from audience_syncs.model.schema import ModelConfig
 from audience_syncs.model.sequences import SequenceConfig
 from audience_syncs.project import MODELS, Project
 from audience_syncs.project.load import Definition
@@ -51,7 +53,15 @@ class _DestinationAttributes(_Attributes):
     pass
 
 
+class _ModelAttributes(_Attributes):
+    pass
+
+
 class _AudienceAttributes(_Attributes):
+    pass
+
+
+class _PriorityAttributes(_Attributes):
     pass
 
 
@@ -118,6 +128,31 @@ class Destination(dg.Component):
         return dg.Definitions()
 
 
+class Model(dg.Component):
+    """People of your warehouse, with what is related to them, their events and traits: what audiences filter."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _ModelAttributes
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        return ComponentTypeSpec(description=cls.__doc__, tags=["audience-syncs", "model"])
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
+        config, _ = _definition("Model", attributes, context)
+        assert isinstance(config, ModelConfig)
+        return cls(config)
+
+    def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
+        # Audiences name it; by itself it is nothing Dagster runs.
+        return dg.Definitions()
+
+
 class Audience(dg.Component):
     """A saved set of people, one row per member of a query, and its syncs: each into one list of one destination."""
 
@@ -169,6 +204,31 @@ class Audience(dg.Component):
             elif delivered.trigger is not None:
                 sensors.append(delivered.trigger)
         return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, schedules=schedules, sensors=sensors)
+
+
+class Priority(dg.Component):
+    """Audiences in the order of their importance: who is in several of them is sent only for the first."""
+
+    def __init__(self, config: PriorityConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _PriorityAttributes
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        return ComponentTypeSpec(description=cls.__doc__, tags=["audience-syncs", "audience"])
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
+        config, _ = _definition("Priority", attributes, context)
+        assert isinstance(config, PriorityConfig)
+        return cls(config)
+
+    def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
+        # The syncs of its audiences go by it; by itself it is nothing Dagster runs.
+        return dg.Definitions()
 
 
 class Sequence(dg.Component):

@@ -8,12 +8,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from audience_syncs.model.admission import Admission, Exclusion
 from audience_syncs.model.alerts import NotifyConfig
+from audience_syncs.model.filters import Condition
 from audience_syncs.model.limits import LimitsConfig
 from audience_syncs.model.names import Name, Secret
-from audience_syncs.model.schedules import DURATION, Daily, Schedule
+from audience_syncs.model.schedules import DURATION, Daily, Schedule, TimeZone
+from audience_syncs.model.schema import Schema
+from audience_syncs.model.splits import Split
 from audience_syncs.model.strict import Config
 
 
@@ -92,6 +96,10 @@ class DestinationConfig(Config):
         le=100,
         description="How many syncs to this account run at the same time; together they keep its pace.",
     )
+    exclude: list[Exclusion] = Field(
+        default_factory=list,
+        description="People whom no sync to this destination sends: suppression lists, missing consent, countries.",
+    )
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="For all syncs to this destination.")
     notify: NotifyConfig = Field(default_factory=NotifyConfig, description="For all syncs to this destination.")
     description: str = ""
@@ -169,9 +177,17 @@ class GuardConfig(Config):
     )
 
 
+# Within SyncConfig, `list` is a field.
+_Names = list[Name]
+
+
 class SyncConfig(Config):
     """One audience into one list of one destination."""
 
+    templates: _Names = Field(
+        default_factory=list,
+        description="Sync templates it starts from. A later one goes before an earlier one, and what stands here before both.",
+    )
     destination: Name = Field(description="Name of a destination.")
     name: Name | None = Field(
         default=None, description="Name of the sync within its audience. Default: the destination's name."
@@ -222,6 +238,19 @@ class SyncConfig(Config):
     notify: NotifyConfig = Field(default_factory=NotifyConfig)
     description: str = ""
 
+    _admission: Admission = PrivateAttr(default_factory=Admission)
+
+    @property
+    def admission(self) -> Admission:
+        """Whom it does not send, by its destination, priority list and split; known once definitions are loaded."""
+        return self._admission
+
+    def admitting(self, admission: Admission) -> SyncConfig:
+        """The sync with this."""
+        copy = self.model_copy()
+        copy._admission = admission
+        return copy
+
     @property
     def key(self) -> str:
         """Its name within the audience."""
@@ -234,16 +263,36 @@ class SyncConfig(Config):
 
 
 class AudienceConfig(Config):
-    """A saved set of people: a query over a source, one row per member, with its syncs."""
+    """A saved set of people, one row per member, with its syncs: a query over a source, or a filter on a model.
+
+    Of an audience with a model, ``source``, ``primary_key`` and the model's part of ``personal`` are filled in when
+    definitions are loaded.
+    """
 
     name: Name
     title: str | None = Field(
         default=None, min_length=1, max_length=120, description="Shown to marketers. Default: the name."
     )
     description: str = ""
-    source: Name = Field(description="Name of a source.")
-    sql: str = Field(min_length=1, description="One SELECT; one row per member.")
-    primary_key: str = Field(min_length=1, description="Column that identifies a member; unique and never null.")
+    source: str = Field(default="", description="Name of a source; with `model`, the model's.")
+    sql: str | None = Field(default=None, min_length=1, description="One SELECT; one row per member.")
+    primary_key: str = Field(
+        default="",
+        description="Column that identifies a member; unique and never null. With `model`, the model's.",
+    )
+    model: Name | None = Field(default=None, description="Name of a model to choose people from, instead of `sql`.")
+    filter: Condition | None = Field(
+        default=None, description="Who of the model is in it; docs/audiences.md. Default: everybody."
+    )
+    columns: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="With `model`: its columns and traits that members have. Default: all columns.",
+    )
+    timezone: TimeZone | None = Field(
+        default=None, description="With `model`: where days of the filter begin. Default: the model's time zone."
+    )
+    split: Split | None = Field(default=None, description="Members divided into groups with syncs of their own.")
     personal: list[str] = Field(
         default_factory=list,
         description="Columns with personal data beside those mapped to identifiers; tagged PII and masked in previews.",
@@ -270,13 +319,45 @@ class AudienceConfig(Config):
     notify: NotifyConfig = Field(default_factory=NotifyConfig, description="For all syncs of this audience.")
     syncs: list[SyncConfig] = Field(default_factory=list)
 
+    _refers_to: Schema = PrivateAttr(default_factory=Schema)
+
+    @property
+    def refers_to(self) -> Schema:
+        """What the filter refers to; known once definitions are loaded."""
+        return self._refers_to
+
+    def resolved(self, schema: Schema, **values: Any) -> AudienceConfig:
+        """The audience with what its filter refers to, and what it takes from its model."""
+        copy = self.model_copy(update=values)
+        copy._refers_to = schema
+        return copy
+
     @field_validator("sql")
     @classmethod
-    def _one_statement(cls, value: str) -> str:
+    def _one_statement(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         text = value.strip().rstrip(";").strip()
         if not text:
-            raise ValueError("`sql` is empty")
+            raise ValueError("`sql` is empty; write one SELECT")
         return text
+
+    @model_validator(mode="after")
+    def _sql_or_model(self) -> AudienceConfig:
+        if (self.sql is None) == (self.model is None):
+            raise ValueError("give exactly one of `sql` and `model`")
+        if self.model is None:
+            for name in ("source", "primary_key"):
+                if not getattr(self, name):
+                    raise ValueError(f"an audience with `sql` needs `{name}`; add `{name}: ...`")
+            for name in ("filter", "columns", "timezone"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"`{name}` is for audiences with a `model`; remove it, or write it into the SQL")
+        else:
+            for name in ("source", "primary_key"):
+                if name in self.model_fields_set:
+                    raise ValueError(f"`{name}` is the model's; remove it")
+        return self
 
     @model_validator(mode="after")
     def _distinct_syncs(self) -> AudienceConfig:

@@ -15,12 +15,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from audience_syncs.model.admission import PriorityConfig
 from audience_syncs.model.alerts import AlertsConfig
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, sync_id
 from audience_syncs.model.errors import DefinitionError
+from audience_syncs.model.schema import ModelConfig, RecordedColumns, Schema
 from audience_syncs.model.sequences import SequenceConfig
+from audience_syncs.project.columns import recorded_columns
 from audience_syncs.project.explain import explain
-from audience_syncs.project.inheritance import inherited
+from audience_syncs.project.inheritance import from_model, inherited
 from audience_syncs.project.problems import Problem, choose_from, nearest, refusal, shown_path
 from audience_syncs.project.rules import (
     check_audience,
@@ -35,16 +38,20 @@ from audience_syncs.project.yaml_documents import Document, read_documents
 COMPONENTS = "audience_syncs.components"
 DEFS_VARIABLE = "AUDIENCE_SYNCS_DEFS"
 
-Definition = SourceConfig | DestinationConfig | AudienceConfig | SequenceConfig | AlertsConfig
+Definition = (
+    SourceConfig | DestinationConfig | ModelConfig | AudienceConfig | PriorityConfig | SequenceConfig | AlertsConfig
+)
 
 MODELS: Mapping[str, type[Definition]] = {
     "Source": SourceConfig,
     "Destination": DestinationConfig,
+    "Model": ModelConfig,
     "Audience": AudienceConfig,
+    "Priority": PriorityConfig,
     "Sequence": SequenceConfig,
     "Alerts": AlertsConfig,
 }
-"""Component name -> the model of its attributes."""
+"""Component name -> the model of its attributes; what others refer to goes before them."""
 
 _FILE_KEYS = ("attributes", "post_processing", "requirements", "template_vars_module", "type")
 
@@ -59,12 +66,28 @@ class Located:
 
 
 @dataclass(frozen=True)
+class _Written:
+    """A definition as it was written, before it is made one."""
+
+    kind: str
+    document: Document
+    attributes: dict[str, Any]
+    unrendered: set[str]
+    """Paths of templates that could not be rendered."""
+    is_first: bool
+    """Whether no other of its kind has its name."""
+
+
+@dataclass(frozen=True)
 class Project:
     """Everything that is defined below one folder. What has problems is missing from the dictionaries."""
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = field(default_factory=dict)
+    models: dict[str, ModelConfig] = field(default_factory=dict)
     audiences: dict[str, AudienceConfig] = field(default_factory=dict)
+    priorities: dict[str, PriorityConfig] = field(default_factory=dict)
+    columns: RecordedColumns = field(default_factory=dict, repr=False)
     sequences: dict[str, SequenceConfig] = field(default_factory=dict)
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
     problems: list[Problem] = field(default_factory=list)
@@ -118,17 +141,21 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None) -> Pr
     reading = _Reading(os.environ if environ is None else environ)
     for file in definition_files(defs_dir, reading.problems):
         reading.read(file)
+    reading.build()
     reading.check_references()
     reading.inherit()
     reading.problems.sort()
     return Project(
-        reading.sources,
-        reading.destinations,
-        reading.audiences,
-        reading.sequences,
-        reading.alerts,
-        reading.problems,
-        reading.files,
+        sources=reading.sources,
+        destinations=reading.destinations,
+        models=reading.models,
+        audiences=reading.audiences,
+        priorities=reading.priorities,
+        columns=reading.columns,
+        sequences=reading.sequences,
+        alerts=reading.alerts,
+        problems=reading.problems,
+        files=reading.files,
     )
 
 
@@ -195,13 +222,17 @@ class _Reading:
         self.environ = environ
         self.sources: dict[str, SourceConfig] = {}
         self.destinations: dict[str, DestinationConfig] = {}
+        self.models: dict[str, ModelConfig] = {}
         self.audiences: dict[str, AudienceConfig] = {}
+        self.priorities: dict[str, PriorityConfig] = {}
+        self.columns: RecordedColumns = {}
         self.sequences: dict[str, SequenceConfig] = {}
         self.alerts = AlertsConfig()
         self.problems: list[Problem] = []
         self.files: dict[tuple[Path, int], Located] = {}
         # Names of all that was found, also of what has mistakes: so that one mistake is not reported many times.
         self.named: dict[str, dict[str, Document]] = {kind: {} for kind in MODELS}
+        self.written: list[_Written] = []
         self.found: list[tuple[str, Document, dict[str, Any], Definition | None]] = []
 
     def read(self, file: Path) -> None:
@@ -261,30 +292,50 @@ class _Reading:
             )
             self.problems.append(document.problem(("attributes",), message, "indent the settings below `attributes:`"))
             return
+        self.written.append(_Written(kind, document, attributes, unrendered, self.is_first(kind, document, attributes)))
+
+    def is_first(self, kind: str, document: Document, attributes: Mapping[str, Any]) -> bool:
+        """Whether nothing of this kind and name was met before; else that is a problem."""
+        name = attributes.get("name")
+        if not isinstance(name, str):
+            return True
+        first = self.named[kind].setdefault(name, document)
+        if first is document:
+            return True
+        line, _ = first.position(("attributes", "name"))
+        message = f"there are two {kind.lower()}s called `{name}`; the other is at {shown_path(first.file)}:{line}"
+        self.problems.append(document.problem(("attributes", "name"), message, "give one of them another name"))
+        return False
+
+    def build(self) -> None:
+        """Makes definitions of all that was read, those first that others refer to."""
+        self.read_columns()
+        for kind in MODELS:
+            for written in self.written:
+                if written.kind == kind:
+                    self.build_definition(written)
+
+    def build_definition(self, written: _Written) -> None:
+        kind, document, attributes = written.kind, written.document, written.attributes
         config: Definition | None = None
         try:
             config = MODELS[kind].model_validate(attributes)
         except ValidationError as error:
             found = explain(error, MODELS[kind], attributes, document, ("attributes",))
             # A template that could not be rendered has been reported as such.
-            self.problems += [problem for problem in found if problem.path not in unrendered]
-        if unrendered:
+            self.problems += [problem for problem in found if problem.path not in written.unrendered]
+        if written.unrendered or not written.is_first:
             config = None
-        name = attributes.get("name")
-        if isinstance(name, str):
-            if name in self.named[kind]:
-                first = self.named[kind][name]
-                line, _ = first.position(("attributes", "name"))
-                message = (
-                    f"there are two {kind.lower()}s called `{name}`; the other is at {shown_path(first.file)}:{line}"
-                )
-                self.problems.append(document.problem(("attributes", "name"), message, "give one of them another name"))
-                config = None
-            else:
-                self.named[kind][name] = document
         self.found.append((kind, document, attributes, config))
         if config is not None:
             self.keep(kind, document, config)
+
+    def read_columns(self) -> None:
+        """What the warehouse told about columns, recorded beside the definitions."""
+        for folder in {written.document.file.parent for written in self.written}:
+            found, problems = recorded_columns(folder)
+            self.columns |= found
+            self.problems += problems
 
     def keep(self, kind: str, document: Document, config: Definition) -> None:
         self.files[(document.file.parent, document.index)] = Located(kind, config, document)
@@ -292,6 +343,10 @@ class _Reading:
             self.sources[config.name] = config
         elif isinstance(config, DestinationConfig):
             self.destinations[config.name] = config
+        elif isinstance(config, ModelConfig):
+            self.models[config.name] = config
+        elif isinstance(config, PriorityConfig):
+            self.priorities[config.name] = config
         elif isinstance(config, SequenceConfig):
             self.sequences[config.name] = config
         elif isinstance(config, AlertsConfig):
@@ -312,6 +367,7 @@ class _Reading:
                     document,
                     attributes,
                     sources=self.named["Source"],
+                    models=self.named["Model"],
                     destination_names=self.named["Destination"],
                     destinations=self.destinations,
                 )
@@ -341,9 +397,12 @@ class _Reading:
         return config.channels if isinstance(config, AlertsConfig) else None
 
     def inherit(self) -> None:
-        """Gives each sync what it takes from its audience, its destination and the project."""
+        """Gives each audience what it takes from its model, and each sync what it takes from its audience, its destination
+        and the project."""
+        schema = Schema(self.models, self.columns, self.audiences)
         for name, audience in self.audiences.items():
-            self.audiences[name] = inherited(audience, self.destinations, self.alerts)
+            chosen = from_model(audience, schema)
+            self.audiences[name] = inherited(chosen, self.destinations, self.alerts, self.priorities.values())
         for place, located in self.files.items():
             if isinstance(located.config, AudienceConfig):
                 self.files[place] = replace(located, config=self.audiences[located.config.name])
@@ -354,7 +413,9 @@ class _Reading:
         of_kind: dict[str, dict[str, Any]] = {
             "Source": self.sources,
             "Destination": self.destinations,
+            "Model": self.models,
             "Audience": self.audiences,
+            "Priority": self.priorities,
             "Sequence": self.sequences,
             "Alerts": {},
         }

@@ -26,6 +26,7 @@ def check_audience(
     attributes: Mapping[str, Any],
     *,
     sources: Collection[str],
+    models: Collection[str],
     destination_names: Collection[str],
     destinations: Mapping[str, DestinationConfig],
 ) -> Iterator[Problem]:
@@ -34,7 +35,10 @@ def check_audience(
     from audience_syncs.destinations import registry
 
     top: YamlPath = ("attributes",)
-    yield from _check_reference(document, (*top, "source"), attributes.get("source"), "source", sources)
+    if "model" in attributes:
+        yield from _check_reference(document, (*top, "model"), attributes["model"], "model", models)
+    else:
+        yield from _check_reference(document, (*top, "source"), attributes.get("source"), "source", sources)
     yield from _check_name(document, (*top, "name"), attributes.get("name"))
     yield from _check_owners(document, (*top, "owners"), attributes.get("owners"))
     yield from _check_tags(document, (*top, "tags"), attributes.get("tags"))
