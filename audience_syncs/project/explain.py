@@ -267,16 +267,19 @@ def _words(model: type[BaseModel], path: YamlPath, value: Any) -> list[str]:
 # Conditions ---------------------------------------------------------------------------------------------------------
 
 _OTHER_WORDS = {
-    **{"and": "all", "or": "any", "not": "none", "nor": "none"},
-    **{"column": "property", "field": "property", "attribute": "property"},
-    **{
-        "event": "did",
-        "does": "did",
-        "didnt": "did_not",
-        "related": "has",
-        "hasnt": "has_no",
-        "audience": "in_audience",
-    },
+    "and": "all",
+    "or": "any",
+    "not": "none",
+    "nor": "none",
+    "column": "property",
+    "field": "property",
+    "attribute": "property",
+    "event": "did",
+    "does": "did",
+    "didnt": "did_not",
+    "related": "has",
+    "hasnt": "has_no",
+    "audience": "in_audience",
 }
 """What people write, and what it is called here."""
 
@@ -290,14 +293,14 @@ def _no_condition(model: type[BaseModel], path: YamlPath, value: Any, document: 
     if not isinstance(given, Mapping):
         return document.problem(at, f"must be a condition (`key: value` lines), not {_named(given)}", begin)
     for key in given:
-        meant = _OTHER_WORDS.get(str(key).lower(), nearest(str(key), kinds))
-        if meant in kinds:
-            message = f"this is no condition: none begins with `{key}`"
-            return document.problem((*at, key), message, f"did you mean `{meant}`? Or {begin}", of_key=True)
         if key in CONDITION_KINDS:
             message = f"`{key}` is about people, not about rows"
             remedy = f"of rows, conditions begin with {', '.join(f'`{kind}:`' for kind in kinds)}"
             return document.problem((*at, key), message, remedy, of_key=True)
+        meant = _OTHER_WORDS.get(str(key).lower(), nearest(str(key), kinds))
+        if meant in kinds:
+            message = f"this is no condition: none begins with `{key}`"
+            return document.problem((*at, key), message, f"did you mean `{meant}`? Or {begin}", of_key=True)
     if any(key in OPERATORS for key in given):
         return document.problem(at, "this compares nothing: it names no column", "add `property: ...`, a column's name")
     return document.problem(at, "this is no condition", begin)
