@@ -159,3 +159,4 @@ def _check_days(document: Document, at: YamlPath, operator: str, value: Any, sub
         if isinstance(text, str) and not is_day(text):
             place = (*at, number) if isinstance(value, tuple) else at
             yield document.problem(place, f"`{subject}` is a date, and this is a moment of a day", _DAYS)
+            return  # of two, both are moments

@@ -138,6 +138,8 @@ class _Builder:
                 self.note(key_node, path, "a key must be text", "put it in quotes, or indent what follows")
                 continue
             key = self.scalar(key_node, path)
+            if isinstance(key, bool):
+                key = key_node.value  # no key of ours is true or false; `on: yesterday` is one
             if not isinstance(key, str):
                 self.note(
                     key_node,
