@@ -377,12 +377,24 @@ def test_a_mistake_in_a_model_is_shown_where_it_stands(
 def test_every_operator_is_taken_where_it_fits(tmp_path: Path) -> None:
     conditions = [
         *("{property: country, not_equals: 'NO'}", "{property: age, equals: 5}", "{property: score, in: [1, 2.5]}"),
-        *("{property: ads_consent, equals: true}", "{property: born_on, equals: 2026-11-01}", "{property: tags, is_null: true}"),
+        *(
+            "{property: ads_consent, equals: true}",
+            "{property: born_on, equals: 2026-11-01}",
+            "{property: tags, is_null: true}",
+        ),
         *("{property: extra, is_null: false}", "{property: email, matches: 'x', ignore_case: true}"),
         *("{property: age, between: [1, 2]}", "{property: created_at, between: [2026-01-01, today]}"),
         *("{property: born_on, in_last: 2 weeks}", "{property: born_on, before: 18 years ago}"),
-        *("{property: seen_at, in_last: 6 hours}", "{property: created_at, on: yesterday}", "{property: age, in: [5.0]}"),
-        *("{trait: lifetime_value, at_least: 5}", "{trait: last_ordered, in_last: 30 days}", "{trait: favourite, equals: x}"),
+        *(
+            "{property: seen_at, in_last: 6 hours}",
+            "{property: created_at, on: yesterday}",
+            "{property: age, in: [5.0]}",
+        ),
+        *(
+            "{trait: lifetime_value, at_least: 5}",
+            "{trait: last_ordered, in_last: 30 days}",
+            "{trait: favourite, equals: x}",
+        ),
         "{top: {percent: 100, by: last_ordered, among: {did: cart_adds}}}",
         "{did: cart_adds, where: {category: x, quantity: [1, 2]}, since: {first: cart_adds}, count: {at_least: 2}}",
         "{has_no: orders, within: {from: 90 days ago, to: 30 days ago}}",
@@ -478,7 +490,9 @@ def test_an_exclusion_needs_its_column_in_every_audience_that_is_sent_there(tmp_
 
 
 def test_two_exclusions_of_one_name_are_refused(tmp_path: Path) -> None:
-    text = destination_yaml() + EXCLUSIONS.replace("CONSENT", "email").replace("true", "x").replace("suppressed,", "no_consent,")
+    text = destination_yaml() + EXCLUSIONS.replace("CONSENT", "email").replace("true", "x").replace(
+        "suppressed,", "no_consent,"
+    )
     folder = project(tmp_path, meta_ads=text)
     line = text.splitlines().index("  exclude:") + 3
     file = folder / "meta_ads" / "defs.yaml"
@@ -493,7 +507,10 @@ def test_columns_of_a_query_are_checked_where_they_are_recorded(tmp_path: Path) 
 
 
 def test_a_conversion_of_an_audience_with_sql_is_no_event(tmp_path: Path) -> None:
-    split = "  split:\n    conversions: {bought: {event: cart_adds}}\n    groups: [{name: a, percent: 50, syncs: [meta_ads]}, {name: b, percent: 50}]\n"
+    split = (
+        "  split:\n    conversions: {bought: {event: cart_adds}}\n"
+        "    groups: [{name: a, percent: 50, syncs: [meta_ads]}, {name: b, percent: 50}]\n"
+    )
     folder = project(tmp_path, carts=SQL_AUDIENCE.replace("  syncs:\n", split + "  syncs:\n"))
     file = folder / "carts" / "defs.yaml"
     shown(check_project(folder, environ={}), file, "11:35", "an audience with `sql` has no events", "write `sql`")
@@ -519,7 +536,9 @@ def test_whoever_is_about_to_record_columns_is_not_stopped_by_their_absence(tmp_
 
 
 def test_a_mistake_in_a_model_is_not_reported_again_by_its_audiences(tmp_path: Path) -> None:
-    folder = project(tmp_path, customers=MODEL.replace("    orders:", "    bestellungen:").replace("of: orders", "of: bestellungen"))
+    folder = project(
+        tmp_path, customers=MODEL.replace("    orders:", "    bestellungen:").replace("of: orders", "of: bestellungen")
+    )
     assert [problem.file.parent.name for problem in check_project(folder, environ={})] == ["customers"]
     broken = project(tmp_path, customers=MODEL + "  surprise: 1\n")
     assert [problem.message for problem in check_project(broken, environ={})] == ["unknown key `surprise`"]
@@ -536,3 +555,17 @@ def test_an_audience_with_sql_has_no_models_name(tmp_path: Path) -> None:
     folder = project(tmp_path, again=text, meta_ads=destination_yaml(), carts="", campaigns="")
     file = folder / "again" / "defs.yaml"
     shown(check_project(folder, environ={}), file, "3:9", "there is a model `customers`", "another name")
+
+
+def test_a_partitioned_audience_is_told_that_its_models_now_is_not_used(tmp_path: Path) -> None:
+    model = MODEL.replace("  primary_key:", "  now_sql: SELECT now FROM shop.clock\n  primary_key:")
+    text = AUDIENCE.replace("FILTER", SOUND).replace("  filter:", "  partitions: daily\n  filter:")
+    loaded = load_project(project(tmp_path, customers=model, shoppers=text), environ={})
+    assert format_problems(loaded.problems) == ""
+    shown(
+        loaded.notes,
+        tmp_path / "shoppers" / "defs.yaml",
+        "5:3",
+        "`now_sql` of `customers` is not used",
+        "if that is meant",
+    )

@@ -25,7 +25,7 @@ from audience_syncs.project.audience_references import check_cycles, check_one_p
 from audience_syncs.project.columns import recorded_columns
 from audience_syncs.project.explain import explain
 from audience_syncs.project.inheritance import from_model, inherited
-from audience_syncs.project.members import check_exclusions
+from audience_syncs.project.members import check_exclusions, surprises
 from audience_syncs.project.models import check_model
 from audience_syncs.project.people import check_people
 from audience_syncs.project.problems import Problem, choose_from, nearest, refusal, shown_path
@@ -96,6 +96,8 @@ class Project:
     sequences: dict[str, SequenceConfig] = field(default_factory=dict)
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
     problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    """What is right and may surprise; it stops nothing."""
     files: dict[tuple[Path, int], Located] = field(default_factory=dict, repr=False)
     """By folder and number of the document in its ``defs.yaml``, as Dagster names a component's place."""
 
@@ -161,6 +163,7 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None, *, wi
         sequences=reading.sequences,
         alerts=reading.alerts,
         problems=reading.problems,
+        notes=reading.notes,
         files=reading.files,
     )
 
@@ -236,6 +239,7 @@ class _Reading:
         self.sequences: dict[str, SequenceConfig] = {}
         self.alerts = AlertsConfig()
         self.problems: list[Problem] = []
+        self.notes: list[Problem] = []
         self.files: dict[tuple[Path, int], Located] = {}
         # Names of all that was found, also of what has mistakes: so that one mistake is not reported many times.
         self.named: dict[str, dict[str, Document]] = {kind: {} for kind in MODELS}
@@ -388,6 +392,8 @@ class _Reading:
                 )
                 audience = config if isinstance(config, AudienceConfig) else None
                 self.problems += check_people(document, attributes, audience, schema, self.destinations, self.named)
+                if audience is not None:
+                    self.notes += surprises(document, audience, schema)
                 if audience is not None and audience.model is not None and audience.model not in self.models:
                     broken.add(number)  # it has nobody to choose from; reported with the model
             elif isinstance(config, PriorityConfig):

@@ -47,6 +47,14 @@ def check_exclusions(document: Document, destination: DestinationConfig) -> Iter
             yield document.problem((*_TOP, "exclude", number, "name"), message, "give one of them another name")
 
 
+def surprises(document: Document, audience: AudienceConfig, schema: Schema) -> Iterator[Problem]:
+    """What is right about an audience and may not be what is expected."""
+    model = schema.models.get(audience.model or "")
+    if model is not None and model.now_sql is not None and audience.partitions is not None:
+        message = f"the `now_sql` of `{model.name}` is not used: of a partitioned audience, now is the end of the day"
+        yield document.problem((*_TOP, "partitions"), message, "nothing, if that is meant", of_key=True)
+
+
 def _check_chosen_columns(
     document: Document, audience: AudienceConfig, model: ModelConfig, schema: Schema
 ) -> Iterator[Problem]:
