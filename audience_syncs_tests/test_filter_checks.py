@@ -358,6 +358,7 @@ MODELS = [
     ("    order_count:", "    age:", "31:5", "`age` is a column of the people already", "another name"),
     ("    order_count:", "    order__count:", "31:5", "two underscores", "single"),
     ("    orders:", "    my__orders:", "10:5", "two underscores", "single"),
+    ("name: customers", "name: my__customers", "3:9", "two underscores", "single"),
 ]
 
 
@@ -368,9 +369,14 @@ def test_a_mistake_in_a_model_is_shown_where_it_stands(
     assert old in MODEL
     text = MODEL.replace(old, new, 1)
     columns = {**COLUMNS, "customers.my__orders": COLUMNS["customers.orders"]}
+    if "my__customers" in new:  # all that is about it names it so
+        columns = {part.replace("customers", "my__customers"): kinds for part, kinds in COLUMNS.items()}
     if "my__orders" in new:
         text = text.replace("of: orders", "of: my__orders")
-    folder = project(tmp_path, customers=text, columns=columns)
+    audience = AUDIENCE.replace("FILTER", SOUND)
+    if "my__customers" in new:
+        audience = audience.replace("model: customers", "model: my__customers")
+    folder = project(tmp_path, customers=text, columns=columns, shoppers=audience)
     shown(check_project(folder, environ={}), folder / "customers" / "defs.yaml", place, message, remedy)
 
 
@@ -504,6 +510,8 @@ def test_columns_of_a_query_are_checked_where_they_are_recorded(tmp_path: Path) 
     folder = project(tmp_path, columns=columns)
     file = folder / "carts" / "defs.yaml"
     shown(check_project(folder, environ={}), file, "14:16", "`carts` have no column `email`", "did you mean `e_mail`")
+    folder = project(tmp_path, columns={**COLUMNS, "carts": {"customer": "BIGINT", "email": "TEXT"}})
+    shown(check_project(folder, environ={}), file, "6:16", "`carts` have no column `customer_id`", "`customer`")
 
 
 def test_a_conversion_of_an_audience_with_sql_is_no_event(tmp_path: Path) -> None:
@@ -533,6 +541,11 @@ def test_whoever_is_about_to_record_columns_is_not_stopped_by_their_absence(tmp_
     assert format_problems(loaded.problems) == ""
     assert list(loaded.models) == ["customers"]
     assert "shoppers" in loaded.audiences
+    of_another_kind = project(
+        tmp_path, customers=MODEL.replace("of: orders, take: sum", "of: order, take: sum"), columns={}
+    )
+    problems = load_project(of_another_kind, environ={}, with_columns=False).problems
+    shown(problems, folder / "customers" / "defs.yaml", "29:26", "no related rows or events `order`", "`orders`")
 
 
 def test_a_mistake_in_a_model_is_not_reported_again_by_its_audiences(tmp_path: Path) -> None:
