@@ -140,7 +140,12 @@ class _Merging:
         """A removal is meant for the mode it is written with: with one that never removes, which somebody gives who comes
         later, it is no mistake of anybody, and means nothing."""
         removal, mode = self.given.get((LATER_THAN_MODE,)), self.given.get(("mode",))
-        if removal is None or mode is None or (LATER_THAN_MODE,) in self.locks or not isinstance(self.values["mode"], str):
+        if (
+            removal is None
+            or mode is None
+            or (LATER_THAN_MODE,) in self.locks
+            or not isinstance(self.values["mode"], str)
+        ):
             return
         # Imported late: the registry brings the platforms' modules.
         from audience_syncs.destinations.registry import NEVER_REMOVING

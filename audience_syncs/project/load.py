@@ -410,7 +410,9 @@ class _Reading:
                 shown.setdefault(problem, []).extend(sync_id(audience, keys[number]) for number in numbers)
                 if template not in self.templates:
                     broken.add(problem)
-        once = dict.fromkeys(problem for problem in self.problems if problem not in broken or problem in self.of_templates)
+        once = dict.fromkeys(
+            problem for problem in self.problems if problem not in broken or problem in self.of_templates
+        )
         self.problems = [
             _in_syncs(problem, shown[problem]) if problem in shown and problem not in self.of_templates else problem
             for problem in once
