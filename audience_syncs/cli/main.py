@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.cli import alerts, columns, corrections, demo, destinations, metrics, orphans, switch, syncs
+from audience_syncs.cli import (
+    alerts,
+    columns,
+    configuration,
+    corrections,
+    demo,
+    destinations,
+    metrics,
+    orphans,
+    switch,
+    syncs,
+)
 from audience_syncs.model.errors import AudienceSyncsError
 
 app = typer.Typer(
@@ -22,6 +33,7 @@ app.command("columns")(columns.columns)
 app.command("list")(syncs.list_)
 app.command("destinations")(destinations.destinations)
 app.command("status")(syncs.status)
+app.command("show")(configuration.show)
 app.command("plan")(syncs.plan)
 app.command("run")(syncs.run)
 app.command("runs")(corrections.runs)

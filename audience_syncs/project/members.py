@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from audience_syncs.model.admission import Exclusion
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig
@@ -16,7 +17,11 @@ _TOP: YamlPath = ("attributes",)
 
 
 def check_members(
-    document: Document, audience: AudienceConfig, schema: Schema, destinations: Mapping[str, DestinationConfig]
+    document: Document,
+    attributes: Mapping[str, Any],
+    audience: AudienceConfig,
+    schema: Schema,
+    destinations: Mapping[str, DestinationConfig],
 ) -> Iterator[Problem]:
     """All that is wrong with an audience's columns, its split, and the columns that its syncs and their destinations need."""
     model = schema.models.get(audience.model or "")
@@ -30,8 +35,9 @@ def check_members(
     yield from _check_split(document, audience, model, part)
     for number, sync in enumerate(audience.syncs):
         path: YamlPath = (*_TOP, "syncs", number)
+        written = attributes["syncs"][number]["mapping"]
         for field in sync.mapping:
-            for at, column in _mapped_columns(document, (*path, "mapping", field), sync, field):
+            for at, column in _mapped_columns((*path, "mapping", field), sync, field, written[field]):
                 yield from _missing(document, at, column, part, audience, model)
         destination = destinations.get(sync.destination)
         for exclusion in destination.exclude if destination is not None else ():
@@ -86,11 +92,10 @@ def _missing(
     yield from part.missing(document, path, column, hint=hint)
 
 
-def _mapped_columns(document: Document, path: YamlPath, sync: SyncConfig, field: str) -> Iterator[tuple[YamlPath, str]]:
-    """The columns behind one field of a mapping, each with its place."""
+def _mapped_columns(path: YamlPath, sync: SyncConfig, field: str, written: Any) -> Iterator[tuple[YamlPath, str]]:
+    """The columns behind one field of a mapping, each with its place. ``written``: short, `EMAIL: email`, or a mapping."""
     mapped = sync.mapping[field]
-    # Short, `EMAIL: email`, or `{column: email}`.
-    is_short = bool(document.written(path))
+    is_short = isinstance(written, str)
     if mapped.column is not None:
         yield (path if is_short else (*path, "column")), mapped.column
     if mapped.region is not None:
