@@ -6,17 +6,21 @@ snapshots that other audiences last made, so nobody else's query runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from audience_syncs.audiences.keys import MEMBER_KEY
+from audience_syncs.audiences.query import now_of, query_of
 from audience_syncs.model.config import AudienceConfig
-from audience_syncs.model.values import Snapshot
-from audience_syncs.warehouse.connection import Warehouse
-from audience_syncs.warehouse.state import latest_snapshots
+from audience_syncs.model.filters import AllOf
+from audience_syncs.model.values import Progress, Snapshot
+from audience_syncs.warehouse.connection import Warehouse, in_words
+from audience_syncs.warehouse.expressions import EXPRESSIONS
+from audience_syncs.warehouse.state import State, latest_snapshots
 from audience_syncs.warehouse.tables import snapshot_table
 
 MOST_ROWS_COMPARED = 2_000_000
@@ -41,6 +45,102 @@ class Overlap:
     members: int
     """Of the other audience."""
     both: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One condition of a filter, in people."""
+
+    condition: str
+    """In words."""
+    alone: int
+    """Who meet it, of all people of the model."""
+    left: int
+    """Who meet it and all conditions before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """An audience as it would be now."""
+
+    members: int
+    people: int
+    """Of the model; of an audience with SQL, its members."""
+    funnel: tuple[Step, ...]
+    """Of a filter's conditions, in their order; empty for an audience with SQL."""
+    change: Change | None
+    """Against the last snapshot; None where there is none."""
+    matrix: dict[str, dict[str, int]]
+    """Audience -> audience -> people in both; with itself, how many are in it."""
+
+
+def size_of(
+    audience: AudienceConfig,
+    warehouse: Warehouse,
+    others: Iterable[AudienceConfig] = (),
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Size:
+    """Counts an audience by its definition, at this moment; of a partitioned one, as of the end of its latest day.
+
+    ``others``: audiences to compare it with, by their last snapshots. Keeps nothing. Raises what an evaluation raises,
+    except for what is wrong with keys.
+    """
+    where = f"audience {audience.name}"
+    tell = progress or (lambda _: None)
+    now = clock()
+    as_of = now if audience.partitions is None else audience.partitions.end_of(audience.partitions.latest(now))
+    State(warehouse).prepare()
+    with in_words(where), warehouse.connect() as connection:
+        warehouse.dialect.tune_for_set_work(connection)
+        tell(Progress("evaluate the query", 0))
+        query = query_of(connection, audience, as_of, where)
+        query.create_table(connection, "TEMP TABLE sized", audience.primary_key, MEMBER_KEY, "")
+        warehouse.dialect.analyze(connection, "sized")
+        keys = sa.table("sized", sa.column(MEMBER_KEY))
+        last = comparable(connection, warehouse, [audience])
+        tell(Progress("compare with the last snapshot", 0))
+        members, change = change_since(connection, warehouse, keys, last[0] if last else None)
+        tell(Progress("count each condition", 0))
+        people, funnel = funnel_of(connection, audience, as_of, where)
+        tell(Progress("compare with other audiences", 0))
+        snapshots = comparable(connection, warehouse, others)
+        found = matrix(connection, warehouse, snapshots)
+        found[audience.name] = {audience.name: members}
+        for overlap in overlaps(connection, warehouse, keys, snapshots):
+            found[audience.name][overlap.audience] = found[overlap.audience][audience.name] = overlap.both
+        connection.rollback()
+    first = {audience.name: found.pop(audience.name), **found}
+    return Size(members, people if funnel else members, funnel, change, first if snapshots else {})
+
+
+def funnel_of(
+    connection: sa.Connection, audience: AudienceConfig, as_of: datetime, where: str
+) -> tuple[int, tuple[Step, ...]]:
+    """How many people the model has, and how many of them each condition of the filter leaves; nothing for SQL."""
+    if audience.model is None or audience.filter is None:
+        return 0, ()
+    from audience_syncs.audiences.compile import Compiler
+    from audience_syncs.audiences.words import in_words as said
+
+    parts = audience.filter.all if isinstance(audience.filter, AllOf) else [audience.filter]
+    compiler = Compiler(audience, EXPRESSIONS[connection.dialect.name], now_of(connection, audience, as_of, where))
+    holds = [compiler.predicate(part) for part in parts]
+    # Each is asked once for each person, however many counts it is part of.
+    asked = (
+        sa.select(*(sa.func.coalesce(one, sa.false()).label(f"c{number}") for number, one in enumerate(holds)))
+        .select_from(compiler.people())
+        .subquery("asked")
+    )
+    columns = list(asked.c)
+    counts: list[sa.ColumnElement[int]] = [sa.func.count()]
+    for number, column in enumerate(columns):
+        counts.append(sa.func.count().filter(column))
+        counts.append(sa.func.count().filter(sa.and_(*columns[: number + 1])))
+    people, *rest = (int(count) for count in connection.execute(sa.select(*counts).select_from(asked)).one())
+    steps = (Step(said(part), alone, left) for part, alone, left in zip(parts, rest[::2], rest[1::2], strict=True))
+    return people, tuple(steps)
 
 
 def change_since(
@@ -102,15 +202,11 @@ def alike(audience: AudienceConfig) -> list[AudienceConfig]:
     ]
 
 
-def matrix(
-    connection: sa.Connection, warehouse: Warehouse, snapshots: Sequence[Snapshot]
-) -> dict[tuple[str, str], int]:
-    """For each pair of audiences, how many people are in both; with itself, how many are in it."""
-    keys = {snapshot.audience: snapshot_table(warehouse.schema, snapshot.table, ()) for snapshot in snapshots}
-    found: dict[tuple[str, str], int] = {}
+def matrix(connection: sa.Connection, warehouse: Warehouse, snapshots: Sequence[Snapshot]) -> dict[str, dict[str, int]]:
+    """For each pair of audiences, how many people are in both snapshots; with itself, how many are in it."""
+    found = {snapshot.audience: {snapshot.audience: snapshot.members} for snapshot in snapshots}
     for number, snapshot in enumerate(snapshots):
-        name = snapshot.audience
-        found[name, name] = snapshot.members
-        for overlap in overlaps(connection, warehouse, keys[name], snapshots[number + 1 :]):
-            found[name, overlap.audience] = found[overlap.audience, name] = overlap.both
+        keys = snapshot_table(warehouse.schema, snapshot.table, ())
+        for overlap in overlaps(connection, warehouse, keys, snapshots[number + 1 :]):
+            found[snapshot.audience][overlap.audience] = found[overlap.audience][snapshot.audience] = overlap.both
     return found

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.cli import alerts, corrections, demo, destinations, metrics, orphans, switch, syncs
+from audience_syncs.cli import alerts, corrections, demo, destinations, metrics, orphans, size, sql, switch, syncs
 from audience_syncs.model.errors import AudienceSyncsError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command("check")(syncs.check)
 app.command("list")(syncs.list_)
 app.command("destinations")(destinations.destinations)
 app.command("status")(syncs.status)
+app.command("sql")(sql.sql)
+app.command("size")(size.size)
 app.command("plan")(syncs.plan)
 app.command("run")(syncs.run)
 app.command("runs")(corrections.runs)
