@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.cli import alerts, corrections, demo, destinations, metrics, orphans, size, sql, switch, syncs
+from audience_syncs.cli import (
+    alerts,
+    columns,
+    corrections,
+    demo,
+    destinations,
+    metrics,
+    orphans,
+    size,
+    sql,
+    switch,
+    syncs,
+)
 from audience_syncs.model.errors import AudienceSyncsError
 
 app = typer.Typer(
@@ -18,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(syncs.check)
+app.command("columns")(columns.columns)
 app.command("list")(syncs.list_)
 app.command("destinations")(destinations.destinations)
 app.command("status")(syncs.status)
