@@ -19,9 +19,9 @@ from audience_syncs.audiences.as_of import with_as_of
 from audience_syncs.audiences.comparisons import Clock, Comparisons, Predicate, Value, interval, not_
 from audience_syncs.audiences.origins import Origins, PersonRows, raw_sql
 from audience_syncs.audiences.traits import grouped, kind_of_trait, of_nobody
-from audience_syncs.audiences.words import in_words
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import DefinitionError
+from audience_syncs.model.filter_words import in_words
 from audience_syncs.model.filters import (
     AllOf,
     AllRows,
@@ -65,10 +65,10 @@ def compile_audience(
     where the filter names what its model has not, or an audience that contains itself.
     """
     compiler = Compiler(audience, expressions, now, annotate=annotate)
-    predicate = compiler.predicate(audience.filter) if audience.filter is not None else None
+    parts = audience.filter.all if isinstance(audience.filter, AllOf) else [audience.filter]
+    predicates = [compiler.predicate(part) for part in parts if part is not None]
     columns = compiler.selected(audience.columns)
-    query = sa.select(*columns).select_from(compiler.people())
-    return query if predicate is None else query.where(predicate)
+    return sa.select(*columns).select_from(compiler.people()).where(*predicates)
 
 
 class Compiler:

@@ -18,6 +18,7 @@ from audience_syncs.audiences.history import book_day, book_next
 from audience_syncs.audiences.keys import MEMBER_KEY, checked_count
 from audience_syncs.audiences.preview import masked_preview
 from audience_syncs.audiences.query import Query, query_of, time_of
+from audience_syncs.audiences.size import funnel_of, overlaps_by_the_way
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
 from audience_syncs.model.values import Column, Progress, Snapshot
@@ -96,13 +97,16 @@ def evaluate_audience(
         else:
             book_day(connection, warehouse, audience.name, snapshot_id, end_of=_end_of(audience))
         preview = masked_preview(connection, table, columns)
+        tell(Progress("count its conditions and overlaps", members, members))
+        people, funnel = funnel_of(connection, audience, as_of, where)
+        shared = overlaps_by_the_way(connection, warehouse, audience, table, members)
         row = connection.execute(
             sa.update(snapshots)
             .where(snapshots.c.id == snapshot_id)
             .values(duration_s=time.monotonic() - started)
             .returning(snapshots)
         ).mappings()
-        snapshot = replace(snapshot_from_row(row.one()), preview=preview)
+        snapshot = replace(snapshot_from_row(row.one()), preview=preview, people=people, funnel=funnel, overlaps=shared)
         connection.commit()
         _drop_old(connection, warehouse, audience)
     tell(Progress("done", members, members))

@@ -7,7 +7,6 @@ snapshots that other audiences last made, so nobody else's query runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from audience_syncs.audiences.keys import MEMBER_KEY
 from audience_syncs.audiences.query import now_of, query_of
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.filters import AllOf
+from audience_syncs.model.sizes import Change, Overlap, Size, Step
 from audience_syncs.model.values import Progress, Snapshot
 from audience_syncs.warehouse.connection import Warehouse, in_words
 from audience_syncs.warehouse.expressions import EXPRESSIONS
@@ -26,52 +26,6 @@ from audience_syncs.warehouse.tables import snapshot_table
 MOST_ROWS_COMPARED = 2_000_000
 """Members that are read to compare an audience with others by the way, after its evaluation; who asks for it with
 `audience-syncs size` may wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An audience as it is now against its last snapshot, in members."""
-
-    before: int
-    entered: int
-    exited: int
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """How many members of one audience are in another one too."""
-
-    audience: str
-    members: int
-    """Of the other audience."""
-    both: int
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One condition of a filter, in people."""
-
-    condition: str
-    """In words."""
-    alone: int
-    """Who meet it, of all people of the model."""
-    left: int
-    """Who meet it and all conditions before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """An audience as it would be now."""
-
-    members: int
-    people: int
-    """Of the model; of an audience with SQL, its members."""
-    funnel: tuple[Step, ...]
-    """Of a filter's conditions, in their order; empty for an audience with SQL."""
-    change: Change | None
-    """Against the last snapshot; None where there is none."""
-    matrix: dict[str, dict[str, int]]
-    """Audience -> audience -> people in both; with itself, how many are in it."""
 
 
 def size_of(
@@ -122,7 +76,7 @@ def funnel_of(
     if audience.model is None or audience.filter is None:
         return 0, ()
     from audience_syncs.audiences.compile import Compiler
-    from audience_syncs.audiences.words import in_words as said
+    from audience_syncs.model.filter_words import in_words as said
 
     parts = audience.filter.all if isinstance(audience.filter, AllOf) else [audience.filter]
     compiler = Compiler(audience, EXPRESSIONS[connection.dialect.name], now_of(connection, audience, as_of, where))
@@ -178,6 +132,17 @@ def overlaps(
     found = {str(name): int(both) for name, both in connection.execute(sa.union_all(*counts))}
     rows = (Overlap(other.audience, other.members, found[other.audience]) for other in others)
     return tuple(sorted(rows, key=lambda overlap: (-overlap.both, overlap.audience)))
+
+
+def overlaps_by_the_way(
+    connection: sa.Connection, warehouse: Warehouse, audience: AudienceConfig, table: sa.FromClause, members: int
+) -> tuple[Overlap, ...]:
+    """Overlaps of a snapshot just made, ``table``, with the audiences it can be compared with; none where that would read
+    more than ``MOST_ROWS_COMPARED`` members."""
+    others = comparable(connection, warehouse, alike(audience))
+    if not others or sum(other.members + members for other in others) > MOST_ROWS_COMPARED:
+        return ()
+    return overlaps(connection, warehouse, table, others)
 
 
 def comparable(connection: sa.Connection, warehouse: Warehouse, audiences: Iterable[AudienceConfig]) -> list[Snapshot]:

@@ -17,7 +17,7 @@ from audience_syncs.model.errors import DefinitionError
 from audience_syncs.project import Project, default_defs_dir, load_project
 
 if TYPE_CHECKING:
-    from audience_syncs.audiences.size import Size
+    from audience_syncs.model.sizes import Size
 
 AudienceName = Annotated[str, typer.Argument(metavar="AUDIENCE", help="Name of an audience.")]
 Others = Annotated[

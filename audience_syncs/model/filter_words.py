@@ -86,6 +86,11 @@ def in_words(condition: Config) -> str:
     return _rows(condition)
 
 
+def reasons(condition: Config) -> list[str]:
+    """A filter in lines: one for each condition that must hold."""
+    return [in_words(one) for one in condition.all] if isinstance(condition, AllOf) else [in_words(condition)]
+
+
 def _joined(conditions: Sequence[Any], word: str) -> str:
     several = len(conditions) > 1
     return word.join(f"({in_words(one)})" if several and _is_group(one) else in_words(one) for one in conditions)
