@@ -108,12 +108,13 @@ class Origins:
             )
         known = [sa.column(column, _type(kind_of(type_name))) for column, type_name in columns.items()]
         alias = self._name(name)
-        if rows.table is not None:
+        if rows.table is not None and "%" not in rows.table:
             # As its author would write it in SQL, with a schema or not.
             table = sa.table(quoted_name(rows.table, quote=False), *known)
             return Origin(part, table.alias(alias), columns)
-        assert rows.sql is not None
-        return Origin(part, raw_sql(f"\n{rows.sql}\n").columns(*known).subquery(alias), columns)
+        # A percent sign is doubled for the driver within a query, and not in a name that is taken as it is.
+        query = rows.sql if rows.sql is not None else f"SELECT * FROM {rows.table}"
+        return Origin(part, raw_sql(f"\n{query}\n").columns(*known).subquery(alias), columns)
 
     def _name(self, name: str) -> str:
         number = self._used[name] = self._used.get(name, 0) + 1
