@@ -37,12 +37,15 @@ TRIES = 2
 """How often an audience that is empty, or everybody, is drawn again."""
 
 
-@dataclass(frozen=True)
 class Case:
-    """Data, and audiences to choose from it."""
+    """Data, and audiences to choose from it. No dataclass: hypothesis would print all of it."""
 
-    data: Data
-    audiences: list[AudienceConfig]
+    def __init__(self, data: Data, audiences: list[AudienceConfig]) -> None:
+        self.data = data
+        self.audiences = audiences
+
+    def __repr__(self) -> str:
+        return f"<{len(self.audiences)} audiences>"
 
     @property
     def evaluator(self) -> Evaluator:
