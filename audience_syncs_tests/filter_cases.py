@@ -7,7 +7,7 @@ are not drawn here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -238,12 +238,12 @@ class _Draw:
         return {column: [self.one_of(*values) for _ in range(2)] if several else self.one_of(*values)}
 
     def equal_values(self, part: str) -> dict[str, list[Any]]:
-        """Column -> values that rows are asked to equal: of columns that are no times."""
+        """Column -> values that rows are asked to equal: not of moments."""
         kinds = {column: self.data.schema.kind(part, column) for column in self.data.schema.columns[part]}
         return {
             column: [self.plain(value) for value in self.data.values(part, column)]
             for column, kind in kinds.items()
-            if kind is not None and not kind.is_time
+            if kind not in (Kind.TIMESTAMP, Kind.INSTANT)
         }
 
     def row_condition(self, part: str, depth: int) -> dict[str, Any]:
@@ -315,6 +315,8 @@ class _Draw:
             return self.number(values)
         if kind is Kind.BOOLEAN:
             return self.equality(values)
+        if kind is Kind.DATE and self.one_in(4):
+            return self.equality(values)
         return self.time(kind)
 
     def equality(self, values: list[Any]) -> dict[str, Any]:
@@ -325,6 +327,8 @@ class _Draw:
 
     def plain(self, value: Any) -> Any:
         """A value as YAML has it."""
+        if isinstance(value, date):
+            return str(value)
         if not isinstance(value, Decimal):
             return value
         return int(value) if value == int(value) and self.one_in(2) else float(value)

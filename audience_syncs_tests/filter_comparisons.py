@@ -168,6 +168,8 @@ def _number(operator: str, operand: Any, value: Any) -> bool:
 def _time(operator: str, operand: Any, value: Any, kind: Kind, times: Times) -> bool:
     if operator == "between":
         return times.is_between(value, *operand, kind)
+    if operator in ("equals", "in"):
+        return value in [date.fromisoformat(day) for day in ([operand] if operator == "equals" else operand)]
     if operator == "on":
         return times.is_between(value, operand, operand, kind)
     question = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -10,11 +10,14 @@ import duckdb
 import sqlalchemy as sa
 
 from audience_syncs.audiences.compile import compile_audience
+from audience_syncs.audiences.query import execute_user_sql, query_of
 from audience_syncs.model.config import AudienceConfig
-from audience_syncs.warehouse.expressions import DuckDBExpressions, Expressions, PostgreSQLExpressions
+from audience_syncs.warehouse.expressions import (
+    DuckDBExpressions,
+    readable,
+    rendered,
+)
 from audience_syncs_tests.filter_data import Data, Table
-
-Compile = Callable[[AudienceConfig, Expressions, datetime], Any]
 
 ODD_ZONE = "Pacific/Chatham"
 """Of the sessions: what a filter means must not depend on it."""
@@ -39,29 +42,31 @@ class Engine(Protocol):
 class OnPostgreSQL:
     name = "PostgreSQL"
 
-    def __init__(self, url: str, compile: Compile = compile_audience) -> None:
+    def __init__(self, url: str) -> None:
         self._engine = sa.create_engine(url)
         self._connection = self._engine.connect()
-        self._compile = compile
 
     def load(self, data: Data) -> None:
         # All in one transaction that is never committed: making and dropping tables costs next to nothing then.
         self._connection.rollback()
-        unbound = self._connection.execution_options(no_parameters=True)
-        unbound.exec_driver_sql(f"SET LOCAL TimeZone = '{ODD_ZONE}'; SET LOCAL jit = off; CREATE SCHEMA shop")
-        unbound.exec_driver_sql(";".join(map(_create, data.tables.values())))
+        create = ";".join(map(_create, data.tables.values()))
+        execute_user_sql(
+            self._connection,
+            f"SET LOCAL TimeZone = '{ODD_ZONE}'; SET LOCAL jit = off; CREATE SCHEMA shop; {create}",
+            "the tables of a case",
+        )
         for table in data.tables.values():
             if table.rows:
                 values = _values(table, "%s")
                 self._connection.exec_driver_sql(f"INSERT INTO shop.{table.name} VALUES {values}", _flat(table.rows))
 
     def answer(self, audience: AudienceConfig, now: datetime) -> list[dict[str, Any]]:
-        statement = self._compile(audience, PostgreSQLExpressions(), now)
-        return [dict(row) for row in self._connection.execute(statement).mappings()]
+        # As an evaluation does it.
+        query = query_of(self._connection, audience, now, "a case")
+        return [dict(row) for row in query.execute(self._connection, "SELECT q.* FROM {query}").mappings()]
 
     def sql(self, audience: AudienceConfig, now: datetime) -> str:
-        statement = self._compile(audience, PostgreSQLExpressions(), now)
-        return str(statement.compile(self._connection, compile_kwargs={"literal_binds": True}))
+        return query_of(self._connection, audience, now, "a case").shown
 
     def close(self) -> None:
         self._connection.close()
@@ -71,10 +76,9 @@ class OnPostgreSQL:
 class OnDuckDB:
     name = "DuckDB"
 
-    def __init__(self, compile: Compile = compile_audience) -> None:
+    def __init__(self) -> None:
         self._connection = duckdb.connect(config={"threads": 1})
         self._connection.execute(f"SET TimeZone = '{ODD_ZONE}'; CREATE SCHEMA shop")
-        self._compile = compile
 
     def load(self, data: Data) -> None:
         self._connection.execute("DROP SCHEMA shop CASCADE; CREATE SCHEMA shop")
@@ -83,6 +87,15 @@ class OnDuckDB:
             if table.rows:
                 values = _values(table, "?")
                 self._connection.execute(f"INSERT INTO shop.{table.name} VALUES {values}", _flat(table.rows))
+
+    def answer(self, audience: AudienceConfig, now: datetime) -> list[dict[str, Any]]:
+        text, parameters = rendered(compile_audience(audience, DuckDBExpressions(), now), DuckDBExpressions())
+        result = self._connection.execute(text, parameters)
+        names = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def sql(self, audience: AudienceConfig, now: datetime) -> str:
+        return readable(compile_audience(audience, DuckDBExpressions(), now), DuckDBExpressions())
 
     def close(self) -> None:
         self._connection.close()

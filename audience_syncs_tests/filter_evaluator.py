@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -325,7 +324,7 @@ def _average(found: list[tuple[Any, Any]]) -> Fraction | None:
 
 
 _AGGREGATIONS: dict[Aggregation, Callable[[list[tuple[Any, Any]]], Any]] = {
-    Aggregation.COUNT_DISTINCT: lambda found: len({value for _, value in found}) or None,
+    Aggregation.COUNT_DISTINCT: lambda found: len({value for _, value in found}),
     Aggregation.SUM: lambda found: sum((exact(value) for _, value in found), Fraction(0)) if found else None,
     Aggregation.AVG: _average,
     Aggregation.MIN: lambda found: _smallest([value for _, value in found]),
@@ -337,6 +336,6 @@ _AGGREGATIONS: dict[Aggregation, Callable[[list[tuple[Any, Any]]], Any]] = {
 
 
 def in_sample(key: Any, share: Share) -> bool:
-    """The first 32 bits of the MD5 of the seed and the key, as a part of all that there are, below the percentage."""
+    """The first 13 hexadecimal digits of the MD5 of ``seed:key``, as a part of all that there are, below the percentage."""
     digest = hashlib.md5(f"{share.seed}:{key}".encode(), usedforsecurity=False).hexdigest()
-    return Decimal(int(digest[:8], 16)) * 100 < Decimal(str(share.percent)) * 2**32
+    return Fraction(int(digest[:13], 16), 16**13) < exact(share.percent) / 100

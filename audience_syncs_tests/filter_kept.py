@@ -30,7 +30,9 @@ class Kept:
 def _kept(found: dict[str, Any]) -> Kept:
     """Each has ``why``, ``now``, ``model`` (its name, source and tables are filled in), ``tables`` (part -> columns and
     rows), ``audience`` and its ``members``."""
-    model = ModelConfig.model_validate({"name": "people", "source": "warehouse", "table": "shop.people", **found["model"]})
+    model = ModelConfig.model_validate(
+        {"name": "people", "source": "warehouse", "table": "shop.people", **found["model"]}
+    )
     tables = {
         part: Table(part.removeprefix("people.").replace(".", "_"), table["columns"], _rows(**table))
         for part, table in found["tables"].items()

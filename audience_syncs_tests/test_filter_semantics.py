@@ -14,11 +14,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import duckdb
 import pytest
-import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from audience_syncs.model.config import AudienceConfig
+from audience_syncs.model.errors import AudienceSyncsError
 from audience_syncs_tests.filter_cases import Case, cases
 from audience_syncs_tests.filter_data import Data
 from audience_syncs_tests.filter_engines import Engine, OnDuckDB, OnPostgreSQL
@@ -116,7 +117,9 @@ def check(case: Case, audience: AudienceConfig, engines: list[Engine]) -> str:
     return "nobody" if not members else "everybody" if members == len(case.data.tables["people"].rows) else "some"
 
 
-def difference(case: Case, audience: AudienceConfig, engine: Engine, compiled: AudienceConfig | None = None) -> str | None:
+def difference(
+    case: Case, audience: AudienceConfig, engine: Engine, compiled: AudienceConfig | None = None
+) -> str | None:
     """What an engine answers otherwise than the evaluator, with all that is needed to see why; None: nothing.
 
     ``compiled``: what the engine is asked instead.
@@ -125,19 +128,33 @@ def difference(case: Case, audience: AudienceConfig, engine: Engine, compiled: A
     key = audience.primary_key
     expected = case.evaluator.values(audience)
     expected = {member: {**values, key: member} for member, values in expected.items()}
-    answer = engine.answer(compiled, case.data.now)
+    try:
+        answer = engine.answer(compiled, case.data.now)
+    except (AudienceSyncsError, duckdb.Error) as error:
+        return "\n".join((str(error), *shown(case.data, audience, engine, compiled)))
     found = {row[key]: row for row in answer}
-    if len(found) == len(answer) and found.keys() == expected.keys() and all(
-        same(found[member][column], value) for member, values in expected.items() for column, value in values.items()
+    if (
+        len(found) == len(answer)
+        and found.keys() == expected.keys()
+        and all(
+            same(found[member][column], value)
+            for member, values in expected.items()
+            for column, value in values.items()
+        )
     ):
         return None
     if audience.columns is None or found.keys() != expected.keys():
         words = f"right: {sorted(expected)}\nfound: {sorted(row[key] for row in answer)}"
     else:
         words = f"right: {expected}\nfound: {found}"
-    return "\n".join(
-        (words, in_yaml(written(audience)), explained(case.data, str(written(audience))), engine.sql(compiled, case.data.now))
-    )
+    return "\n".join((words, *shown(case.data, audience, engine, compiled)))
+
+
+def shown(data: Data, audience: AudienceConfig, engine: Engine, compiled: AudienceConfig) -> Iterator[str]:
+    """What is needed to see why: the filter, its data, and the SQL."""
+    yield yaml.safe_dump(written(audience), sort_keys=False, allow_unicode=True)
+    yield explained(data, str(written(audience)))
+    yield engine.sql(compiled, data.now)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -175,7 +192,3 @@ def explained(data: Data, words: str) -> str:
 
 def _plain(row: tuple[Any, ...]) -> str:
     return ", ".join(repr(value) if isinstance(value, str) else str(value) for value in row)
-
-
-def in_yaml(config: dict[str, Any]) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
