@@ -59,6 +59,8 @@ def bench(fresh_postgres_url: str) -> Iterator[Bench]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--histories", type=int, default=0, help="how many random histories to try; 0: the default")
     parser.addoption("--first-history", type=int, default=0, help="the first random history's seed")
+    parser.addoption("--filters", type=int, default=0, help="how many random filters to try; 0: the default")
+    parser.addoption("--first-filter", type=int, default=0, help="the first random filters' seed")
     parser.addoption("--kills", type=int, default=0, help="how many processes the kill test kills; 0: the default")
     parser.addoption("--kill-members", type=int, default=0, help="members of the kill test's audience; 0: the default")
 
