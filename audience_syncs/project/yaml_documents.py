@@ -46,7 +46,7 @@ class Document:
         """Line and column, from 1, of the value at a path (or of its key), or of the nearest above that exists."""
         key_node = value_node = self.node
         for part in path:
-            found = _child(value_node, part)
+            found = child(value_node, part)
             if found is None:
                 # What is missing is shown at what it is missing in.
                 return _mark(key_node)
@@ -163,7 +163,7 @@ class _Builder:
         self.problems.append(Problem(self.file, line, column, path_text(path), message, remedy))
 
 
-def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+def child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
     """Key node and value node of a child; for a list's item, the item twice."""
     if isinstance(node, yaml.SequenceNode):
         if isinstance(part, int) and 0 <= part < len(node.value):
@@ -177,7 +177,7 @@ def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | No
     for key_node, value_node in node.value:
         if key_node.tag == _MERGE:
             for merged in _merged_nodes(value_node):
-                found = _child(merged, part)
+                found = child(merged, part)
                 if found is not None:
                     return found
     return None
