@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.cli import alerts, corrections, demo, destinations, metrics, new, orphans, switch, syncs
+from audience_syncs.cli import alerts, corrections, demo, destinations, imports, metrics, new, orphans, switch, syncs
 from audience_syncs.model.errors import AudienceSyncsError
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command("resume")(switch.resume)
 app.command("mute")(alerts.mute)
 app.command("unmute")(alerts.unmute)
 app.add_typer(new.app, name="new")
+app.add_typer(imports.app, name="import")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(demo.app, name="demo")
 

@@ -57,7 +57,9 @@ def audience(
     source: SourceName = None,
     table: Annotated[str | None, typer.Option(help="With SQL: the table to start from.")] = None,
     primary_key: PrimaryKey = None,
-    destination: Annotated[list[str] | None, typer.Option(help="A destination to sync to; several times for more.")] = None,
+    destination: Annotated[
+        list[str] | None, typer.Option(help="A destination to sync to; several times for more.")
+    ] = None,
     title: Title = None,
 ) -> None:
     """A saved set of people."""
@@ -95,7 +97,9 @@ def template(name: Name) -> None:
 @app.command()
 def priority(
     name: Name,
-    audience: Annotated[list[str] | None, typer.Option(help="An audience, the most important first; several times.")] = None,
+    audience: Annotated[
+        list[str] | None, typer.Option(help="An audience, the most important first; several times.")
+    ] = None,
 ) -> None:
     """Audiences in the order of their importance."""
     _new("Priority", name, Wishes(audiences=audience or ()))

@@ -37,10 +37,10 @@ def commented(
         field = model.model_fields[name]
         key = field.alias or name
         if name in written:
-            lines += _comment(described(field), indent)
+            lines += comment(described(field), indent)
             lines += entry(key, written[name], indent)
         else:
-            lines += _comment(f"Optional. {described(field)}".rstrip(), indent)
+            lines += comment(f"Optional. {described(field)}".rstrip(), indent)
             value = (offered or {}).get(name) or example(model, name)
             lines += [f"{' ' * indent}# {line}" for line in entry(key, value, 0)]
     return lines
@@ -86,13 +86,14 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _comment(words: str, indent: int) -> list[str]:
+def comment(words: str, indent: int = 0, *, hang: int = 0) -> list[str]:
+    """Words as comment lines; those after the first begin ``hang`` columns later."""
     before = f"{' ' * indent}# "
     return textwrap.wrap(
-        words, WIDTH, initial_indent=before, subsequent_indent=before, break_long_words=False, break_on_hyphens=False
+        " ".join(words.split()),
+        WIDTH,
+        initial_indent=before,
+        subsequent_indent=before + " " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
-
-
-def comment(words: str, indent: int = 0) -> list[str]:
-    """Words as comment lines."""
-    return _comment(" ".join(words.split()), indent)

@@ -65,7 +65,10 @@ def with_sync(document: Document, item: Sequence[str]) -> str:
             raise _cannot(document, "its `syncs` are written on one line")
         else:
             # `syncs:` with nothing, or with `[]`.
-            at, column = value.end_mark.line + 1 if value.flow_style else key.end_mark.line + 1, key.start_mark.column + 2
+            at, column = (
+                value.end_mark.line + 1 if value.flow_style else key.end_mark.line + 1,
+                key.start_mark.column + 2,
+            )
             if value.start_mark.index != value.end_mark.index:
                 line, start, end = value.start_mark.line, value.start_mark.column, value.end_mark.column
                 if value.end_mark.line != line or line != key.end_mark.line:

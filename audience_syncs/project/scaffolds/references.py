@@ -22,5 +22,6 @@ def chosen(what: str, given: str | None, known: Collection[str], option: str) ->
         raise DefinitionError(f"there is no {what} yet", remedy=make_one)
     listed = ", ".join(f"`{name}`" for name in names[:20])
     raise DefinitionError(
-        f"there are {len(names)} of them, so which {what} is meant must be said", remedy=f"name it with {option}: {listed}"
+        f"there are {len(names)} of them, so which {what} is meant must be said",
+        remedy=f"name it with {option}: {listed}",
     )
