@@ -90,7 +90,7 @@ def comment(words: str, indent: int = 0, *, hang: int = 0) -> list[str]:
     """Words as comment lines; those after the first begin ``hang`` columns later."""
     before = f"{' ' * indent}# "
     return textwrap.wrap(
-        " ".join(words.split()),
+        " ".join("".join(c if c.isprintable() else " " for c in words).split()),
         WIDTH,
         initial_indent=before,
         subsequent_indent=before + " " * hang,

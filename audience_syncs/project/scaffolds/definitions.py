@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from audience_syncs.destinations import registry
+from audience_syncs.destinations.platforms import PLATFORMS
 from audience_syncs.model.config import Mode, Removal, SyncConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.names import NAME
@@ -144,7 +145,7 @@ def _destination(new: _New) -> None:
     if platform is None:
         raise DefinitionError(
             "which platform the destination is on must be said",
-            remedy=f"name it with --platform: {', '.join(sorted(registry.PLATFORMS))}",
+            remedy=f"name it with --platform: {', '.join(sorted(PLATFORMS))}",
         )
     spec = registry.spec_of(platform)
     new.written["platform"] = platform

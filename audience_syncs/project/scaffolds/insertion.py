@@ -66,7 +66,7 @@ def with_sync(document: Document, item: Sequence[str]) -> str:
         else:
             # `syncs:` with nothing, or with `[]`.
             at, column = (
-                value.end_mark.line + 1 if value.flow_style else key.end_mark.line + 1,
+                value.end_mark.line + 1 if isinstance(value, yaml.SequenceNode) else key.end_mark.line + 1,
                 key.start_mark.column + 2,
             )
             if value.start_mark.index != value.end_mark.index:
@@ -98,7 +98,7 @@ def _last_line(node: yaml.Node) -> int:
     """The last line of a node's own text; the mark at the end of a block stands behind the blank lines that follow it."""
     if isinstance(node, yaml.ScalarNode):
         return node.end_mark.line - (1 if node.style in ("|", ">") and node.end_mark.column == 0 else 0)
-    if node.flow_style or not node.value:
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
         return int(node.end_mark.line)
     last = node.value[-1]
     if isinstance(last, tuple):
