@@ -28,6 +28,7 @@ from audience_syncs.model.config import AudienceConfig, DestinationConfig, Sourc
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.schema import ModelConfig
 from audience_syncs.model.sequences import SequenceConfig
+from audience_syncs.model.templates import SyncTemplateConfig
 from audience_syncs.project import MODELS, Project
 from audience_syncs.project.load import Definition
 from audience_syncs.project.schemas import attributes_schema
@@ -56,6 +57,10 @@ class _DestinationAttributes(_Attributes):
 
 
 class _ModelAttributes(_Attributes):
+    pass
+
+
+class _SyncTemplateAttributes(_Attributes):
     pass
 
 
@@ -160,6 +165,31 @@ class Model(dg.Component):
 
     def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
         # Audiences name it; by itself it is nothing Dagster runs.
+        return dg.Definitions()
+
+
+class SyncTemplate(dg.Component):
+    """Parts of a sync (destination, mapping, schedule, guard, ...) that several syncs start from."""
+
+    def __init__(self, config: SyncTemplateConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _SyncTemplateAttributes
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        return ComponentTypeSpec(description=cls.__doc__, tags=["audience-syncs", "sync"])
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
+        config, _ = _definition("SyncTemplate", attributes, context)
+        assert isinstance(config, SyncTemplateConfig)
+        return cls(config)
+
+    def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
+        # Syncs start from it; by itself it is nothing Dagster runs.
         return dg.Definitions()
 
 

@@ -58,6 +58,12 @@ def explain(
     return list(problems.values())
 
 
+def accepts_null(model: type[BaseModel], path: YamlPath) -> bool:
+    """Whether null may be written at a path."""
+    annotations, _ = _types_at(model, path)
+    return type(None) in annotations
+
+
 def _problem(
     detail: ErrorDetails, model: type[BaseModel], path: YamlPath, given: Any, document: Document, at: YamlPath
 ) -> Problem:

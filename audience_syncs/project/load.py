@@ -22,10 +22,13 @@ from audience_syncs.model.config import AudienceConfig, DestinationConfig, Sourc
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.schema import ModelConfig, RecordedColumns, Schema
 from audience_syncs.model.sequences import SequenceConfig
+from audience_syncs.model.templates import SyncTemplateConfig
 from audience_syncs.project.columns import recorded_columns
+from audience_syncs.project.combine import check_template, combine, template_layer
 from audience_syncs.project.dg_projects import dg_defs_dir
 from audience_syncs.project.explain import explain
 from audience_syncs.project.inheritance import from_model, inherited
+from audience_syncs.project.origins import Layer, MergedDocument, SyncOrigins
 from audience_syncs.project.problems import Problem, choose_from, nearest, refusal, shown_path
 from audience_syncs.project.rules import (
     check_audience,
@@ -33,6 +36,7 @@ from audience_syncs.project.rules import (
     check_destination,
     check_sequence,
     check_shared_lists,
+    check_template_references,
 )
 from audience_syncs.project.templates import render
 from audience_syncs.project.yaml_documents import Document, read_documents
@@ -41,13 +45,21 @@ COMPONENTS = "audience_syncs.components"
 DEFS_VARIABLE = "AUDIENCE_SYNCS_DEFS"
 
 Definition = (
-    SourceConfig | DestinationConfig | ModelConfig | AudienceConfig | PriorityConfig | SequenceConfig | AlertsConfig
+    SourceConfig
+    | DestinationConfig
+    | ModelConfig
+    | SyncTemplateConfig
+    | AudienceConfig
+    | PriorityConfig
+    | SequenceConfig
+    | AlertsConfig
 )
 
 MODELS: Mapping[str, type[Definition]] = {
     "Source": SourceConfig,
     "Destination": DestinationConfig,
     "Model": ModelConfig,
+    "SyncTemplate": SyncTemplateConfig,
     "Audience": AudienceConfig,
     "Priority": PriorityConfig,
     "Sequence": SequenceConfig,
@@ -88,6 +100,7 @@ class Project:
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = field(default_factory=dict)
     models: dict[str, ModelConfig] = field(default_factory=dict)
+    templates: dict[str, SyncTemplateConfig] = field(default_factory=dict)
     audiences: dict[str, AudienceConfig] = field(default_factory=dict)
     priorities: dict[str, PriorityConfig] = field(default_factory=dict)
     columns: RecordedColumns = field(default_factory=dict, repr=False)
@@ -96,6 +109,8 @@ class Project:
     problems: list[Problem] = field(default_factory=list)
     files: dict[tuple[Path, int], Located] = field(default_factory=dict, repr=False)
     """By folder and number of the document in its ``defs.yaml``, as Dagster names a component's place."""
+    origins: dict[str, SyncOrigins] = field(default_factory=dict, repr=False)
+    """Sync -> where each of its values was written."""
 
     @cached_property
     def sequences_of(self) -> Mapping[str, Sequence[SequenceConfig]]:
@@ -158,11 +173,13 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None) -> Pr
     reading.build()
     reading.check_references()
     reading.inherit()
+    reading.tell_of_templates()
     reading.problems.sort()
     return Project(
         sources=reading.sources,
         destinations=reading.destinations,
         models=reading.models,
+        templates=reading.templates,
         audiences=reading.audiences,
         priorities=reading.priorities,
         columns=reading.columns,
@@ -170,6 +187,7 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None) -> Pr
         alerts=reading.alerts,
         problems=reading.problems,
         files=reading.files,
+        origins=reading.origins,
     )
 
 
@@ -230,6 +248,22 @@ def _describes_folder(file: Path) -> bool:
     )
 
 
+def _in_words(kind: str) -> str:
+    return "sync template" if kind == "SyncTemplate" else kind.lower()
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    """The items of a list, with nothing in place of those that are no mappings."""
+    return [item if isinstance(item, dict) else {} for item in value] if isinstance(value, list) else []
+
+
+def _in_syncs(problem: Problem, syncs: Sequence[str]) -> Problem:
+    """A problem that stands in a template, with the syncs that have it."""
+    first, *others = dict.fromkeys(syncs)
+    more = f" and {len(others)} more" if others else ""
+    return replace(problem, message=f"{problem.message} (in the sync {first}{more})")
+
+
 def _component_name(document: Document) -> str | None:
     """``Audience`` for a document of ours (whether or not there is such a component), None for anything else's."""
     kind = document.value.get("type") if isinstance(document.value, dict) else None
@@ -246,6 +280,11 @@ class _Reading:
         self.sources: dict[str, SourceConfig] = {}
         self.destinations: dict[str, DestinationConfig] = {}
         self.models: dict[str, ModelConfig] = {}
+        self.templates: dict[str, SyncTemplateConfig] = {}
+        self.layers: dict[str, Layer] = {}
+        self.merged: list[tuple[str, MergedDocument, Sequence[str]]] = []
+        self.of_templates: set[Problem] = set()
+        self.origins: dict[str, SyncOrigins] = {}
         self.audiences: dict[str, AudienceConfig] = {}
         self.priorities: dict[str, PriorityConfig] = {}
         self.columns: RecordedColumns = {}
@@ -283,9 +322,10 @@ class _Reading:
                 )
             return
         if name not in MODELS:
-            meant = nearest(name, [known.lower() for known in MODELS])
+            by_word = {known.lower(): known for known in MODELS}
+            meant = nearest(name, by_word)
             known = ", ".join(f"{COMPONENTS}.{known}" for known in MODELS)
-            remedy = f"did you mean `{COMPONENTS}.{meant.capitalize()}`?" if meant else f"known: {known}"
+            remedy = f"did you mean `{COMPONENTS}.{by_word[meant]}`?" if meant else f"known: {known}"
             self.problems.append(document.problem(("type",), f"there is no component `{name}`", remedy))
             return
         self.check_file_keys(document)
@@ -328,7 +368,7 @@ class _Reading:
         if first is document:
             return True
         line, _ = first.position(("attributes", "name"))
-        message = f"there are two {kind.lower()}s called `{name}`; the other is at {shown_path(first.file)}:{line}"
+        message = f"there are two {_in_words(kind)}s called `{name}`; the other is at {shown_path(first.file)}:{line}"
         self.problems.append(document.problem(("attributes", "name"), message, "give one of them another name"))
         return False
 
@@ -343,17 +383,65 @@ class _Reading:
     def build_definition(self, written: _Written) -> None:
         kind, document, attributes = written.kind, written.document, written.attributes
         config: Definition | None = None
+        before = len(self.problems)
+        told = written.unrendered
+        is_whole = written.is_first
+        if kind == "SyncTemplate" and written.is_first and isinstance(attributes.get("name"), str):
+            self.layers[attributes["name"]] = template_layer(document, attributes)
+        if kind == "Audience":
+            combined = combine(document, attributes, self.layers, self.source_of(attributes))
+            document, attributes = combined.document, combined.attributes
+            self.problems += combined.problems
+            told = told | combined.lacking
+            keys = [sync.get("name") or sync.get("destination") for sync in _mappings(attributes.get("syncs"))]
+            self.merged.append((str(attributes.get("name")), combined.document, [str(key) for key in keys]))
+            is_whole = is_whole and not combined.problems and not self.rests_on_broken(combined.document)
         try:
             config = MODELS[kind].model_validate(attributes)
         except ValidationError as error:
             found = explain(error, MODELS[kind], attributes, document, ("attributes",))
             # A template that could not be rendered has been reported as such.
-            self.problems += [problem for problem in found if problem.path not in written.unrendered]
-        if written.unrendered or not written.is_first:
+            self.problems += [problem for problem in found if problem.path not in told]
+        if isinstance(config, SyncTemplateConfig):
+            wrong = list(check_template(document, config))
+            self.problems += wrong
+            config = None if wrong else config
+        if kind == "SyncTemplate":
+            self.of_templates.update(self.problems[before:])
+        if written.unrendered or not is_whole:
             config = None
         self.found.append((kind, document, attributes, config))
         if config is not None:
             self.keep(kind, document, config)
+
+    def source_of(self, attributes: Mapping[str, Any]) -> str:
+        """The name of an audience's source, as far as it can be told."""
+        model = attributes.get("model")
+        if isinstance(model, str) and model in self.models:
+            return self.models[model].source
+        source = attributes.get("source")
+        return source if isinstance(source, str) else ""
+
+    def rests_on_broken(self, document: MergedDocument) -> bool:
+        """Whether a sync has something from a template with mistakes of its own, which are told of there."""
+        return any(name not in self.templates for origins in document.syncs.values() for name in origins.templates)
+
+    def tell_of_templates(self) -> None:
+        """A mistake that stands in a template and shows in the syncs that use it is told once, with the syncs."""
+        shown: dict[Problem, list[str]] = {}
+        broken: set[Problem] = set()
+        for audience, document, keys in self.merged:
+            for problem, (template, numbers) in document.told.items():
+                shown.setdefault(problem, []).extend(sync_id(audience, keys[number]) for number in numbers)
+                if template not in self.templates:
+                    broken.add(problem)
+        once = dict.fromkeys(
+            problem for problem in self.problems if problem not in broken or problem in self.of_templates
+        )
+        self.problems = [
+            _in_syncs(problem, shown[problem]) if problem in shown and problem not in self.of_templates else problem
+            for problem in once
+        ]
 
     def read_columns(self) -> None:
         """What the warehouse told about columns, recorded beside the definitions."""
@@ -370,6 +458,8 @@ class _Reading:
             self.destinations[config.name] = config
         elif isinstance(config, ModelConfig):
             self.models[config.name] = config
+        elif isinstance(config, SyncTemplateConfig):
+            self.templates[config.name] = config
         elif isinstance(config, PriorityConfig):
             self.priorities[config.name] = config
         elif isinstance(config, SequenceConfig):
@@ -378,6 +468,9 @@ class _Reading:
             self.alerts = config
         else:
             self.audiences[config.name] = config
+            if isinstance(document, MergedDocument):
+                for number, sync in enumerate(config.syncs):
+                    self.origins[sync_id(config, sync)] = document.syncs[number]
 
     def check_references(self) -> None:
         """What only shows when everything is known: names of others, and what destinations can do."""
@@ -387,6 +480,8 @@ class _Reading:
             before = len(self.problems)
             if isinstance(config, DestinationConfig):
                 self.problems += check_destination(document, config)
+            elif kind == "SyncTemplate":
+                self.problems += check_template_references(document, attributes, self.named["Destination"])
             elif kind == "Audience":
                 self.problems += check_audience(
                     document,
@@ -400,6 +495,8 @@ class _Reading:
                 self.problems += check_sequence(document, config, self.audiences, self.named["Audience"])
             if known_channels is not None:
                 self.problems += check_channels(document, attributes, known_channels)
+            if kind == "SyncTemplate":
+                self.of_templates.update(self.problems[before:])
             if len(self.problems) > before:
                 broken.add(number)
         whole = [(document, config) for _, document, _, config in self.found if isinstance(config, AudienceConfig)]
@@ -439,6 +536,7 @@ class _Reading:
             "Source": self.sources,
             "Destination": self.destinations,
             "Model": self.models,
+            "SyncTemplate": self.templates,
             "Audience": self.audiences,
             "Priority": self.priorities,
             "Sequence": self.sequences,

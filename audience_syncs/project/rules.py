@@ -64,6 +64,17 @@ def check_audience(
                 yield document.problem((*path, *found.path), found.message, found.remedy, of_key=of_key)
 
 
+def check_template_references(
+    document: Document, attributes: Mapping[str, Any], destination_names: Collection[str]
+) -> Iterator[Problem]:
+    """What is wrong with a sync template wherever it is used: names of others, cron."""
+    top: YamlPath = ("attributes",)
+    yield from _check_name(document, (*top, "name"), attributes.get("name"))
+    destination = attributes.get("destination")
+    yield from _check_reference(document, (*top, "destination"), destination, "destination", destination_names)
+    yield from _check_cron(document, (*top, "schedule", "cron"), attributes.get("schedule"))
+
+
 def check_destination(document: Document, destination: DestinationConfig) -> Iterator[Problem]:
     """What is wrong with a destination: an unknown platform, secrets and settings it does not know or needs."""
     from audience_syncs.destinations import registry
