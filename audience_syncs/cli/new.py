@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.model.errors import DefinitionError
 from audience_syncs.project import default_defs_dir, format_problems, load_project
 from audience_syncs.project.load import MODELS
 from audience_syncs.project.problems import shown_path
@@ -89,9 +88,12 @@ def sync(
 
 
 @app.command()
-def template(name: Name) -> None:
+def template(
+    name: Name,
+    destination: Annotated[str | None, typer.Option(help="A destination whose fields it maps.")] = None,
+) -> None:
     """A partial sync that others start from."""
-    _new("SyncTemplate", name, Wishes())
+    _new("SyncTemplate", name, Wishes(destinations=[destination] if destination else ()))
 
 
 @app.command()
@@ -123,8 +125,6 @@ def alerts() -> None:
 
 def _new(kind: str, name: str, wishes: Wishes) -> None:
     defs = default_defs_dir()
-    if kind not in MODELS:
-        raise DefinitionError(f"there is no component `{kind}`")
     folder = defs / FOLDERS[kind] / name if "name" in MODELS[kind].model_fields else defs / FOLDERS[kind]
     file = folder / "defs.yaml"
     place(file, scaffold(kind, name, wishes, load_project(defs), file))

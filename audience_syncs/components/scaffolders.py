@@ -41,6 +41,7 @@ _PARAMS: dict[str, dict[str, tuple[Any, str]]] = {
         "destinations": (_TEXTS, "A destination to sync to; several times for more."),
         "title": (_TEXT, "Shown to marketers."),
     },
+    "SyncTemplate": {"destinations": (_TEXTS, "A destination whose fields it maps.")},
     "Priority": {"audiences": (_TEXTS, "An audience, the most important first; several times.")},
     "Sequence": {"steps": (_TEXTS, "A sync, audience/sync; several times, in order."), "title": (_TEXT, "Its title.")},
 }

@@ -198,6 +198,13 @@ def _audience(new: _New) -> None:
         new.written["syncs"] = syncs
 
 
+def _template(new: _New) -> None:
+    for destination in new.wishes.destinations[:1]:
+        name = chosen("destination", destination, new.project.destinations, "--destination")
+        new.written["destination"] = name
+        new.written["mapping"] = mapping_lines(registry.spec_for(new.project.destinations[name]), ())
+
+
 def _priority(new: _New) -> None:
     taken = {name for listed in new.project.priorities.values() for name in listed.audiences}
     free = [name for name in new.project.audiences if name not in taken]
@@ -237,6 +244,7 @@ _WRITE: Mapping[str, Callable[[_New], None]] = {
     "Destination": _destination,
     "Model": _model,
     "Audience": _audience,
+    "SyncTemplate": _template,
     "Priority": _priority,
     "Sequence": _sequence,
     "Alerts": _alerts,

@@ -12,6 +12,9 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from audience_syncs.model.config import SyncConfig
+from audience_syncs.model.templates import SyncTemplateConfig
+
 Example = str | Sequence[str]
 """A value as YAML: text for one line, lines for a block."""
 
@@ -50,6 +53,8 @@ EXAMPLES: Mapping[str, Example] = {
     "ModelConfig.related": ["orders: {table: public.orders, join: {id: customer_id}, timestamp: ordered_at}"],
     "ModelConfig.events": ["purchase: {table: public.purchases, join: {id: customer_id}, timestamp: purchased_at}"],
     "ModelConfig.traits": ["revenue: {of: orders, take: sum, column: total, within: 365 days}"],
+    "SyncTemplateConfig.locked": "[destination, guard, mapping.EMAIL]",
+    "SyncConfig.destination": "meta_ads",
     "SyncConfig.templates": "[]",
     "SyncConfig.list": '{name: "Shop: high-value customers"}',
     "SyncConfig.max_age": "30 minutes",
@@ -96,6 +101,9 @@ def example(model: type[BaseModel], name: str) -> Example:
     known = EXAMPLES.get(f"{model.__name__}.{name}") or _BY_FIELD.get(name)
     if known is not None:
         return known
+    if model is SyncTemplateConfig and name in SyncConfig.model_fields:
+        # A template says what a sync can say.
+        return example(SyncConfig, name)
     field = model.model_fields[name]
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     if isinstance(default, BaseModel) or default is None:

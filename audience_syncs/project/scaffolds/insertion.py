@@ -13,7 +13,7 @@ import yaml
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.project.load import Located, Project
-from audience_syncs.project.problems import shown_path
+from audience_syncs.project.problems import choose_from, shown_path
 from audience_syncs.project.scaffolds.definitions import columns_of, sync_lines
 from audience_syncs.project.scaffolds.references import chosen
 from audience_syncs.project.yaml_documents import Document, child, read_documents
@@ -25,6 +25,12 @@ def add_sync(audience: str, destination: str, project: Project, *, key: str | No
     Raises DefinitionError where either is not there, where the audience has a sync of that name, and where its YAML is
     written in a way that cannot be added to line by line (aliases, everything on one line).
     """
+    if audience not in project.audiences and project.problems:
+        known = choose_from(audience, sorted(project.audiences), none="there is none")
+        raise DefinitionError(
+            f"there is no audience `{audience}` without mistakes",
+            remedy=f"{known}; what is wrong with others: `audience-syncs check`",
+        )
     name = chosen("audience", audience, project.audiences, "AUDIENCE")
     target = chosen("destination", destination, project.destinations, "DESTINATION")
     config = project.audiences[name]
@@ -43,6 +49,7 @@ def add_sync(audience: str, destination: str, project: Project, *, key: str | No
 def with_sync(document: Document, item: Sequence[str]) -> str:
     """The file's text with one more item under ``syncs``, given as lines at column 0. DefinitionError where it cannot be."""
     text = document.file.read_bytes().decode("utf-8-sig")
+    mark = "\ufeff" if document.file.read_bytes().startswith(b"\xef\xbb\xbf") else ""
     newline = "\r\n" if "\r\n" in text else "\n"
     # Only the line ends that YAML knows: others may stand in quoted text.
     lines = text.replace("\r\n", "\n").split("\n")
@@ -64,18 +71,18 @@ def with_sync(document: Document, item: Sequence[str]) -> str:
         elif isinstance(value, yaml.SequenceNode) and value.value:
             raise _cannot(document, "its `syncs` are written on one line")
         else:
-            # `syncs:` with nothing, or with `[]`.
-            at, column = (
-                value.end_mark.line + 1 if isinstance(value, yaml.SequenceNode) else key.end_mark.line + 1,
-                key.start_mark.column + 2,
-            )
-            if value.start_mark.index != value.end_mark.index:
-                line, start, end = value.start_mark.line, value.start_mark.column, value.end_mark.column
-                if value.end_mark.line != line or line != key.end_mark.line:
-                    raise _cannot(document, "its empty `syncs` are written on several lines")
-                lines[line] = (lines[line][:start].rstrip() + " " + lines[line][end:].lstrip()).rstrip()
+            at, column = _make_room(document, value, lines), key.start_mark.column + 2
     added = [*head, *(f"{' ' * column}{line}" if line else line for line in item)]
-    return newline.join([*lines[:at], *added, *lines[at:]])
+    return mark + newline.join([*lines[:at], *added, *lines[at:]])
+
+
+def _make_room(document: Document, value: yaml.Node, lines: list[str]) -> int:
+    """Takes the `[]` out of the line; answers the number of the next."""
+    line, start, end = value.start_mark.line, value.start_mark.column, value.end_mark.column
+    if value.end_mark.line != line:
+        raise _cannot(document, "its empty `syncs` are written on several lines")
+    lines[line] = (lines[line][:start].rstrip() + " " + lines[line][end:].lstrip()).rstrip()
+    return int(line) + 1
 
 
 def _after(node: yaml.Node, lines: Sequence[str], column: int) -> int:
@@ -116,9 +123,9 @@ def _write(document: Document, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)
-        documents, problems = read_documents(Path(temporary))
-        after = documents[document.index].value if len(documents) > document.index and not problems else None
-        if after is None or _without_last_sync(after) != _without_empty(document.value):
+        after, problems = read_documents(Path(temporary))
+        before, _ = read_documents(file)
+        if problems or not _one_sync_more(document.index, [d.value for d in before], [d.value for d in after]):
             raise _cannot(document, "the result would not be what it was before, with one sync more")
         Path(temporary).chmod(file.stat().st_mode & 0o777)
         os.replace(temporary, file)
@@ -126,14 +133,19 @@ def _write(document: Document, text: str) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def _without_last_sync(value: dict[str, Any]) -> dict[str, Any]:
-    attributes = value["attributes"]
-    return _without_empty({**value, "attributes": {**attributes, "syncs": attributes["syncs"][:-1]}})
-
-
-def _without_empty(value: dict[str, Any]) -> dict[str, Any]:
-    attributes = {key: item for key, item in value["attributes"].items() if key != "syncs" or item}
-    return {**value, "attributes": attributes}
+def _one_sync_more(index: int, before: list[Any], after: list[Any]) -> bool:
+    """Whether two readings of a file differ in one sync, the last of one document, and in nothing else."""
+    if len(before) != len(after):
+        return False
+    attributes = after[index]["attributes"]
+    syncs = attributes.get("syncs")
+    if not isinstance(syncs, list) or len(syncs) != len(before[index]["attributes"].get("syncs") or ()) + 1:
+        return False
+    kept = {**attributes, "syncs": syncs[:-1]}
+    was = {**before[index]["attributes"], "syncs": before[index]["attributes"].get("syncs") or []}
+    return {**after[index], "attributes": kept} == {**before[index], "attributes": was} and all(
+        one == other for number, (one, other) in enumerate(zip(before, after, strict=True)) if number != index
+    )
 
 
 def _located(audience: str, project: Project) -> Located:
