@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,13 +146,11 @@ def test_every_example_is_accepted_once_its_comment_sign_is_taken_away(kind: str
                 continue
             given = yaml.safe_load("\n".join(entry(field.alias or name, example(model, name), 0)))
             expected = ONE_OF.get((kind, name)) if model is MODELS[kind] else None
-            try:
+            if expected is None:
                 model.model_validate({**sound, **given})
-            except ValidationError as error:
-                assert expected is not None, f"{name}: {error}"
-                assert expected in str(error)
             else:
-                assert expected is None
+                with pytest.raises(ValidationError, match=re.escape(expected)):
+                    model.model_validate({**sound, **given})
 
 
 ORDERS = {"table": "orders", "join": {"id": "customer_id"}}
@@ -159,7 +158,7 @@ ORDERS = {"table": "orders", "join": {"id": "customer_id"}}
 
 def test_nothing_that_is_there_is_overwritten(shop: Path, new: New) -> None:
     for arguments in (["source", "shop"], ["audience", "carts"], ["destination", "meta_ads", "--platform", "meta"]):
-        with pytest.raises(DefinitionError, match="there is a .* already"):
+        with pytest.raises(DefinitionError, match=r"there is a .* already"):
             new(*arguments)
     # A file that defines something else, under either of Dagster's names.
     for number, name in enumerate(("defs.yaml", "defs.yml")):

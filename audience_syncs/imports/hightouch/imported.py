@@ -18,6 +18,7 @@ from audience_syncs.imports.hightouch.platforms import REASONS, UNKNOWN_KEY, pla
 from audience_syncs.imports.hightouch.syncs import Delivery, config_key, delivery_of
 from audience_syncs.imports.yaml_text import definition_text
 from audience_syncs.model.names import as_name
+from audience_syncs.model.placeholders import literal
 from audience_syncs.project import Problem, Project, load_project
 from audience_syncs.project.load import definition_files
 from audience_syncs.project.scaffolds import FOLDERS, place
@@ -70,7 +71,7 @@ def import_hightouch(export_dir: Path, into: Path, *, dry_run: bool = False) -> 
     notes = sorted({*export.notes, *(note for resource in export.all() for note in resource.notes)})
     problems = _write(free, into, dry_run)
     return Imported(
-        importing.imported,
+        sum(len(found.attributes.get("syncs", ())) for found in free.values()),
         len(export.resources["sync"]),
         sum(found.kind == "Audience" for found in free.values()),
         sum(found.kind == "Model" for found in free.values()),
@@ -130,7 +131,6 @@ class _Importing:
             for audience in project.audiences.values()
             for sync in audience.syncs
         }
-        self.imported = 0
 
     def run(self) -> None:
         for model in self.export.resources["model"].values():
@@ -155,7 +155,7 @@ class _Importing:
                     resource.note_leftovers(
                         "secrets and settings are written anew: see the file's `credentials`", REASONS
                     )
-        self.leave_out_unused()
+        self.finish()
 
     def add_people(self, model: Resource) -> None:
         people = people_of(model)
@@ -257,7 +257,6 @@ class _Importing:
                 listed = (destination, wanted["name"])
             self.lists.add(listed)
         syncs.append(attributes)
-        self.imported += 1
 
     def destination_for(self, slug: str, spec: DestinationSpec, settings: Mapping[str, Any]) -> tuple[str, str | None]:
         """The destination's name, and why a sync cannot be to it. Several syncs of one destination may say more of it, but not
@@ -282,8 +281,13 @@ class _Importing:
         found.placeholders -= told.keys()
         return name, None
 
-    def leave_out_unused(self) -> None:
-        """Takes out what only served the import, and says what nothing was made of."""
+    def finish(self) -> None:
+        """Says what is still to be filled in, and what nothing was made of."""
+        for found in self.definitions:
+            for sync in found.attributes.get("syncs", ()):
+                # Theirs have no placeholders.
+                for holder in (sync, sync.get("list", {})):
+                    holder |= {key: literal(holder[key]) for key in ("name", "description") if key in holder}
         for found in self.destinations.values():
             if not found.attributes["settings"]:
                 del found.attributes["settings"]
