@@ -46,12 +46,22 @@ class Document:
         """Line and column, from 1, of the value at a path (or of its key), or of the nearest above that exists."""
         key_node = value_node = self.node
         for part in path:
-            found = child(value_node, part)
+            found = _child(value_node, part)
             if found is None:
                 # What is missing is shown at what it is missing in.
                 return _mark(key_node)
             key_node, value_node = found
         return _mark(key_node if of_key else value_node)
+
+    def nodes(self, *path: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+        """The nodes of a key and its value (of a list's item, the item twice); None where there is none."""
+        found = (self.node, self.node)
+        for part in path:
+            below = _child(found[1], part)
+            if below is None:
+                return None
+            found = below
+        return found
 
     def problem(self, path: YamlPath, message: str, remedy: str = "", *, of_key: bool = False) -> Problem:
         """A problem at a path of this document."""
@@ -163,7 +173,7 @@ class _Builder:
         self.problems.append(Problem(self.file, line, column, path_text(path), message, remedy))
 
 
-def child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
     """Key node and value node of a child; for a list's item, the item twice."""
     if isinstance(node, yaml.SequenceNode):
         if isinstance(part, int) and 0 <= part < len(node.value):
@@ -177,7 +187,7 @@ def child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | Non
     for key_node, value_node in node.value:
         if key_node.tag == _MERGE:
             for merged in _merged_nodes(value_node):
-                found = child(merged, part)
+                found = _child(merged, part)
                 if found is not None:
                     return found
     return None

@@ -16,7 +16,7 @@ from audience_syncs.project.load import Located, Project
 from audience_syncs.project.problems import choose_from, shown_path
 from audience_syncs.project.scaffolds.definitions import columns_of, sync_lines
 from audience_syncs.project.scaffolds.references import chosen
-from audience_syncs.project.yaml_documents import Document, child, read_documents
+from audience_syncs.project.yaml_documents import Document, read_documents
 
 
 def add_sync(audience: str, destination: str, project: Project, *, key: str | None = None) -> Path:
@@ -53,11 +53,11 @@ def with_sync(document: Document, item: Sequence[str]) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     # Only the line ends that YAML knows: others may stand in quoted text.
     lines = text.replace("\r\n", "\n").split("\n")
-    attributes = child(document.node, "attributes")
+    attributes = document.nodes("attributes")
     if attributes is None or not isinstance(attributes[1], yaml.MappingNode) or attributes[1].flow_style:
         raise _cannot(document, "its `attributes` are not written line by line")
     key_column = attributes[1].start_mark.column
-    syncs = child(attributes[1], "syncs")
+    syncs = document.nodes("attributes", "syncs")
     if syncs is None:
         at, column, head = _after(attributes[1], lines, key_column), key_column + 2, [f"{' ' * key_column}syncs:"]
     else:
