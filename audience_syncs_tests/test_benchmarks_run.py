@@ -70,3 +70,13 @@ def test_identifiers_are_as_fast_as_promised_many_at_once() -> None:
     assert speeds["emails, clean"].batch > PROMISED / 3
     # The same first names again and again: 15 when written.
     assert speeds["first names"].ratio > 3
+
+
+def test_the_project_of_many_filters_is_sound(tmp_path: Path) -> None:
+    from many_filters import write_project
+
+    from audience_syncs.project import format_problems, load_project
+
+    project = load_project(write_project(tmp_path, 3), {})
+    assert format_problems(project.problems) == ""
+    assert len(project.audiences) == 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -41,23 +42,28 @@ def evaluate_audience(
     unless_since: datetime | None = None,
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    within: sa.Connection | None = None,
 ) -> Snapshot:
     """Evaluates the audience and returns its new snapshot.
 
     ``day``: of a partitioned audience, the day to evaluate; default: the last that is over. ``unless_since``: a snapshot
     that was made since then is returned instead of another one, so that several who need it together make it once.
+    ``within``: evaluate in this connection's transaction, which the caller rolls back: nothing is kept, no history is written,
+    nobody is waited for, and nobody waits.
 
     Raises AudienceError when the query fails, has no columns, lacks the primary key, names a column twice, or when a
     key is null, empty or used by two rows; nothing is kept then.
     """
     where = f"audience {audience.name}" + (f", day {day}" if day else "")
-    State(warehouse).prepare()
+    if within is None:
+        State(warehouse).prepare()
     started = time.monotonic()
     tell = progress or (lambda _: None)
-    with in_words(where), warehouse.connect() as connection:
+    with in_words(where), warehouse.connect() if within is None else nullcontext(within) as connection:
         dialect = warehouse.dialect
-        # Evaluations of one audience take turns; each compares itself with the one before.
-        dialect.lock_for_transaction(connection, f"{warehouse.schema} audience {audience.name}")
+        if within is None:
+            # Evaluations of one audience take turns; each compares itself with the one before.
+            dialect.lock_for_transaction(connection, f"{warehouse.schema} audience {audience.name}")
         evaluated_at = clock()
         day, as_of = _moment(audience, day, evaluated_at, where)
         if unless_since is not None:
@@ -99,11 +105,12 @@ def evaluate_audience(
                 source_as_of=source_as_of,
             )
         )
-        tell(Progress("compare with the snapshot before", 0, members))
-        if day is None:
-            book_next(connection, warehouse, audience.name, snapshot_id, at=evaluated_at)
-        else:
-            book_day(connection, warehouse, audience.name, snapshot_id, end_of=_end_of(audience))
+        if within is None:
+            tell(Progress("compare with the snapshot before", 0, members))
+            if day is None:
+                book_next(connection, warehouse, audience.name, snapshot_id, at=evaluated_at)
+            else:
+                book_day(connection, warehouse, audience.name, snapshot_id, end_of=_end_of(audience))
         preview = masked_preview(connection, table, columns)
         row = connection.execute(
             sa.update(snapshots)
@@ -112,6 +119,8 @@ def evaluate_audience(
             .returning(snapshots)
         ).mappings()
         snapshot = replace(snapshot_from_row(row.one()), preview=preview)
+        if within is not None:
+            return snapshot
         connection.commit()
         _drop_old(connection, warehouse, audience)
     tell(Progress("done", members, members))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audience_syncs.cli.local import environment
+from audience_syncs.cli.review import Format, plan_many
 from audience_syncs.cli.show import print_json, print_statuses, print_table, progress_bar, say
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
 from audience_syncs.model.errors import DefinitionError, MissingSecret
@@ -32,7 +33,10 @@ def check(
     json: Json = False,
 ) -> None:
     """Check the definitions: every mistake with file, line and what to do."""
-    problems = load_project(path.absolute() if path else default_defs_dir()).problems
+    project = load_project(path.absolute() if path else default_defs_dir())
+    problems = project.problems
+    for note in project.notes:
+        say(f"Note: {note}")
     if json:
         print_json([{**_place(problem), "message": problem.message, "remedy": problem.remedy} for problem in problems])
     elif problems:
@@ -84,8 +88,41 @@ def status(json: Json = False) -> None:
         print_statuses(statuses)
 
 
-def plan(sync: SyncName, json: Json = False) -> None:
-    """Show what a run would change now. Sends nothing."""
+def plan(
+    sync: Annotated[
+        str | None, typer.Argument(metavar="SYNC", help="audience/sync; what is unique about it is enough.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="All syncs that use this template.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All syncs.")] = False,
+    changed_since: Annotated[
+        str | None, typer.Option(metavar="REF", help="Only syncs whose definition changed since that revision in git.")
+    ] = None,
+    looks: Annotated[Format, typer.Option("--format", help="How the answer looks.")] = Format.TABLE,
+    json: Json = False,
+) -> None:
+    """Show what a run would change now, of one sync, from the audience as it was last evaluated. With --all, --template or
+    --changed-since: what the definitions here would do to each list, their audiences evaluated for it. Sends nothing."""
+    if json:
+        looks = Format.JSON
+    if sync is not None:
+        if template is not None or all_ or changed_since is not None or looks is Format.MARKDOWN:
+            raise DefinitionError(
+                "one sync is planned by itself",
+                remedy=f"audience-syncs plan {sync}; or leave the name out, with `--all`, `--template` or `--changed-since`",
+            )
+        plan_one(sync, json=looks is Format.JSON)
+        return
+    if template is not None and all_:
+        raise DefinitionError("`--all` and `--template` exclude each other", remedy="leave one of them out")
+    if template is None and not all_ and changed_since is None:
+        raise DefinitionError(
+            "what is to be planned?", remedy="name a sync, or give `--all`, `--template T` or `--changed-since REF`"
+        )
+    plan_many(template, changed_since, looks)
+
+
+def plan_one(sync: str, *, json: bool) -> None:
+    """Shows what a run of the sync would change now."""
     with opened(sync) as (project, audience, config, warehouse, _):
         from audience_syncs.destinations.registry import spec_for
         from audience_syncs.engine import plan_sync

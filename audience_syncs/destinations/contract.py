@@ -93,6 +93,8 @@ class DestinationSpec:
     """The settings' types, where single values do not do: nested ones, words of a closed list. Its fields are ``settings``."""
     optional_credentials: tuple[str, ...] = ()
     """Names of secrets that may be given, beside those it needs."""
+    requests_per_s: float | None = None
+    """How fast an account is called where its settings do not say; None: as ``settings_model`` says, or not limited."""
 
     def field(self, name: str) -> FieldSpec | None:
         """The field of that name, or None where the platform has none."""

@@ -35,6 +35,18 @@ def spec_for(config: DestinationConfig) -> DestinationSpec:
     return platform.declare(config.settings)
 
 
+def pace_of(config: DestinationConfig) -> float | None:
+    """How many requests a second the account may be sent, by its settings or its platform; None where nothing says so."""
+    spec = spec_for(config)
+    model = spec.settings_model
+    default = model.model_fields.get("requests_per_s") if model is not None else None
+    given = config.settings.get("requests_per_s", spec.requests_per_s if default is None else default.default)
+    try:
+        return None if given is None else float(given)
+    except (TypeError, ValueError):
+        return None
+
+
 def open_destination(config: DestinationConfig, environ: Mapping[str, str]) -> Destination:
     """The account, with its secrets read from ``environ``. Sends nothing yet.
 

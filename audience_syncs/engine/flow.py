@@ -136,6 +136,12 @@ class Run:
                 records.close_failed_run(connection, self.warehouse, self.record_id, str(error), self.clock())
             raise
 
+    def prepare_preview(self, connection: sa.Connection, snapshot: Snapshot) -> None:
+        """For a plan from this snapshot that is only looked at: in the connection's transaction, without the state tables."""
+        self.warehouse.dialect.add_partition(connection, self.warehouse.tables.plan, self.name)
+        self.snapshot = snapshot
+        self.preparer = self._new_preparer()
+
     def _snapshot_to_send(self) -> Snapshot:
         """The latest there is; or that of the day which was asked for."""
         state, day = State(self.warehouse), self.options.day

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
+
 from audience_syncs.destinations.contract import Destination, DestinationSpec
 from audience_syncs.engine.flow import Clock, Run, Tell
 from audience_syncs.engine.guard import objection
+from audience_syncs.engine.plan import Plan
 from audience_syncs.model.config import AudienceConfig, Removal, SyncConfig
 from audience_syncs.model.values import (
     PlanCounts,
     Reach,
     RejectionCount,
     RunOptions,
+    Snapshot,
     SyncReport,
 )
 from audience_syncs.warehouse.connection import Warehouse, in_words
@@ -63,6 +67,28 @@ def plan_sync(
         run.prepare(connection)
         plan = run.plan(connection)
         connection.rollback()
+    return _preview(run, plan)
+
+
+def preview_sync(
+    audience: AudienceConfig,
+    sync: SyncConfig,
+    spec: DestinationSpec,
+    apart: Warehouse,
+    connection: sa.Connection,
+    snapshot: Snapshot,
+    *,
+    clock: Clock = _utc_now,
+) -> PlanPreview:
+    """What a run of the sync would change, were this its audience's snapshot, planned in the connection's transaction, which
+    the caller rolls back. ``apart``: the warehouse, ``planning_apart``."""
+    run = Run(audience, sync, spec, apart, "preview", RunOptions(), None, clock)
+    with in_words(run.where):
+        run.prepare_preview(connection, snapshot)
+        return _preview(run, run.plan(connection))
+
+
+def _preview(run: Run, plan: Plan) -> PlanPreview:
     return PlanPreview(
         sync=run.name,
         snapshot_id=run.snapshot.id,
@@ -71,7 +97,7 @@ def plan_sync(
         counts=plan.counts,
         digest=plan.digest,
         requests=sum(plan.batches.values()),
-        blocked=objection(sync.guard, run.figures(plan)),
+        blocked=objection(run.sync.guard, run.figures(plan)),
         dropped_values=run.preparer.dropped,
         reach=run.reach,
     )

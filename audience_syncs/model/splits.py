@@ -15,7 +15,9 @@ class Group(Config):
     """One part of a split."""
 
     name: Name
-    percent: float = Field(gt=0, le=100, description="Of a hundred members, so many.")
+    percent: float = Field(
+        gt=0, le=100, description="How many of a hundred members: more than 0, and 100 together with the other groups."
+    )
     syncs: list[Name] = Field(
         default_factory=list,
         description="Syncs of the audience that this group is sent to. Without any, it is the holdout: sent nowhere.",

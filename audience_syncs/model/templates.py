@@ -7,6 +7,7 @@ remember it. Nothing is required here, as a template need not be whole; what it 
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, create_model
@@ -37,7 +38,10 @@ def _is_section(annotation: Any) -> bool:
 SECTIONS = frozenset(name for name in PARTS if _is_section(SyncConfig.model_fields[name].annotation))
 """Parts that are merged key by key (`mapping`, `guard`, `list`, ...); every other is replaced as a whole."""
 
-ALTERNATIVES = {("list", "name"): ("list", "id"), ("list", "id"): ("list", "name")}
+ALTERNATIVES: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("list", "name"): ("list", "id"),
+    ("list", "id"): ("list", "name"),
+}
 """Of these a list has one: giving the one takes the other away."""
 
 LATER_THAN_MODE = "removal"

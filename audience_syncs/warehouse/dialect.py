@@ -19,6 +19,8 @@ class Dialect(Protocol):
     """What a warehouse must be able to express."""
 
     name: str
+    temporary_schema: str
+    """Of tables that only this session sees."""
 
     def prepare_session(self, dbapi_connection: Any) -> None:
         """Settings that make the text of values (dates, floats) the same in every session: fingerprints rely on it."""
@@ -117,6 +119,7 @@ class PostgreSQL:
     """PostgreSQL 13 and later."""
 
     name = "postgresql"
+    temporary_schema = "pg_temp"
 
     def prepare_session(self, dbapi_connection: Any) -> None:
         with dbapi_connection.cursor() as cursor:
@@ -207,8 +210,9 @@ class PostgreSQL:
         if connection.scalar(sa.select(sa.func.to_regclass(qualified))) is not None:
             return
         # Two runs of different syncs may come here together; the lock makes them take turns. Attaching an empty
-        # table blocks no reader, creating it as a partition would.
-        self.lock_for_transaction(connection, f"{table.schema}.{table.name} partitions")
+        # table blocks no reader, creating it as a partition would. What only this session sees has no second one.
+        if table.schema != self.temporary_schema:
+            self.lock_for_transaction(connection, f"{table.schema}.{table.name} partitions")
         if connection.scalar(sa.select(sa.func.to_regclass(qualified))) is not None:
             return
         parent = f"{table.schema}.{table.name}"

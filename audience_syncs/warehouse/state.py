@@ -58,6 +58,22 @@ class State:
                     "AUTHORIZATION <user>",
                 ) from None
 
+    def prepare_within(self, connection: sa.Connection) -> None:
+        """Makes the tables where there are none, in a transaction that the caller rolls back.
+
+        Raises SourceError for tables of another version: bringing them up to date would keep everybody else waiting.
+        """
+        found = self._version(connection)
+        if found is None:
+            if not sa.inspect(connection).has_schema(self._tables.schema):
+                connection.execute(sa.schema.CreateSchema(self._tables.schema, if_not_exists=True))
+            self._tables.metadata.create_all(connection)
+        elif found < STATE_VERSION:
+            raise SourceError(
+                f"the state tables are of version {found}, and this software keeps version {STATE_VERSION}",
+                remedy="the first run of any sync with this version brings them up to date; plan after it",
+            )
+
     def _version(self, connection: sa.Connection) -> int | None:
         if not sa.inspect(connection).has_table("state_version", schema=self._tables.schema):
             return None
