@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -72,11 +73,16 @@ def test_identifiers_are_as_fast_as_promised_many_at_once() -> None:
     assert speeds["first names"].ratio > 3
 
 
-def test_the_project_of_many_filters_is_sound(tmp_path: Path) -> None:
+def test_each_of_many_filters_is_a_statement_of_its_own(tmp_path: Path) -> None:
     from many_filters import write_project
 
-    from audience_syncs.project import format_problems, load_project
+    from audience_syncs.audiences.compile import compile_audience
+    from audience_syncs.project import load_project
+    from audience_syncs.warehouse.expressions import PostgreSQLExpressions, readable
 
-    project = load_project(write_project(tmp_path, 3), {})
-    assert format_problems(project.problems) == ""
-    assert len(project.audiences) == 3
+    project = load_project(write_project(tmp_path, audiences=20), {}).require_sound()
+    now, expressions = datetime.now(UTC), PostgreSQLExpressions()
+    statements = {
+        readable(compile_audience(audience, expressions, now), expressions) for audience in project.audiences.values()
+    }
+    assert len(statements) == 20

@@ -12,10 +12,13 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from audience_syncs.audiences import evaluate_audience
+from audience_syncs.audiences.size import size_of
 from audience_syncs.cli.main import app
 from audience_syncs.demo.shop import create_shop
 from audience_syncs.project import Project, default_defs_dir, format_problems, load_project
 from audience_syncs.project.yaml_documents import read_documents
+from audience_syncs.warehouse import open_warehouse_at
 
 PAGE = Path(__file__).parent.parent / "docs" / "audiences.md"
 EXAMPLE = re.compile(r"(?:^<!-- (?P<marker>[^\n]*) -->\n)?^```yaml\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -125,3 +128,13 @@ def test_the_record_of_the_demos_model_is_that_of_a_real_shop(shop: str) -> None
         catch_exceptions=False,
     )
     assert done.exit_code == 0, done.output
+
+
+def test_every_example_finds_somebody_and_not_everybody(shop: str, examples: tuple[Project, list[str]]) -> None:
+    project, names = examples
+    everybody = {"excluded"}
+    with open_warehouse_at(shop) as warehouse:
+        sizes = {name: evaluate_audience(project.audiences[name], warehouse, run_id="docs").members for name in names}
+        people = size_of(project.audiences["cart_abandoners_as_filter"], warehouse).people
+    assert [name for name, size in sizes.items() if not size] == []
+    assert [name for name, size in sizes.items() if size == people and name not in everybody] == []

@@ -78,7 +78,7 @@ def columns(
 def _parts(project: Project) -> list[Asked]:
     """Everything whose columns are recorded: all parts of all models, and audiences with SQL."""
     # Imported late: it brings SQLAlchemy.
-    from audience_syncs.audiences.evaluate import with_as_of
+    from audience_syncs.audiences.as_of import with_as_of
 
     found = []
     for (folder, _), located in project.files.items():

@@ -19,6 +19,8 @@ from audience_syncs.cli import (
     metrics,
     new,
     orphans,
+    size,
+    sql,
     switch,
     syncs,
 )
@@ -36,6 +38,8 @@ app.command("list")(syncs.list_)
 app.command("destinations")(destinations.destinations)
 app.command("status")(syncs.status)
 app.command("show")(configuration.show)
+app.command("sql")(sql.sql)
+app.command("size")(size.size)
 app.command("plan")(syncs.plan)
 app.command("run")(syncs.run)
 app.command("runs")(corrections.runs)

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from audience_syncs.model.sizes import Overlap, Step
+
 
 class VerdictKind(StrEnum):
     """The destination's answer for one member."""
@@ -358,7 +360,13 @@ class Snapshot:
     reused: bool = False
     """Whether it was there already when it was asked for."""
     preview: Sequence[Mapping[str, str]] = field(default_factory=tuple)
-    """A few rows, personal columns masked; filled by the evaluation only, never stored."""
+    """A few rows, personal columns masked; filled by the evaluation only, never stored, as is all that follows."""
+    people: int = 0
+    """Of the model; 0 for an audience with SQL."""
+    funnel: Sequence[Step] = field(default_factory=tuple)
+    """What each condition of the filter leaves."""
+    overlaps: Sequence[Overlap] = field(default_factory=tuple)
+    """With other audiences, by their last snapshots."""
 
 
 @dataclass(frozen=True, slots=True)
