@@ -125,7 +125,14 @@ class Guest:
 
 
 @pytest.fixture(scope="module")
-def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
+def guest(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Guest:
+    engine = sa.create_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE customers (id int, email text, spent int)")
+        connection.exec_driver_sql(
+            "INSERT INTO customers VALUES (1, 'ann@example.com', 500), (2, 'bo@example.com', 200), (3, 'cy@example.com', 5)"
+        )
+    engine.dispose()
     guest = Guest(tmp_path_factory.mktemp("guest"))
     package = guest.root / "src" / NAME
     for file, text in {
@@ -144,6 +151,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
     guest.scaffold("Model", "models/customers", asset="dbt/customers")
     component = "audience_syncs.components.Audience"
     guest.run("dg", "scaffold", "defs", component, "audiences/all-customers", "--model", "customers")
+    guest.run("audience-syncs", "columns", SHOP_URL=postgres_url)
     return guest
 
 
@@ -241,17 +249,10 @@ def loaded(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Definit
 
 
 def test_a_sync_is_delivered_from_there(
-    guest: Guest, loaded: dg.Definitions, fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    guest: Guest, loaded: dg.Definitions, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = sa.create_engine(fresh_postgres_url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE customers (id int, email text, spent int)")
-        connection.exec_driver_sql(
-            "INSERT INTO customers VALUES (1, 'ann@example.com', 500), (2, 'bo@example.com', 200), (3, 'cy@example.com', 5)"
-        )
-    engine.dispose()
     with SimulatorServer() as simulators:
-        monkeypatch.setenv("SHOP_URL", fresh_postgres_url)
+        monkeypatch.setenv("SHOP_URL", postgres_url)
         monkeypatch.setenv("META_ADS_ACCESS_TOKEN", "a-token")
         monkeypatch.setenv("META_BASE_URL", f"{simulators.url}/meta")
         file = guest.defs / "destinations" / "meta_ads" / "defs.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -74,9 +75,16 @@ def shop(new: New, defs: Path) -> Path:
     new("source", "shop")
     new("destination", "meta_ads", "--platform", "meta")
     new("model", "customers", "--table", "shop.users", "--primary-key", "user_id")
+    record(defs, "customers")
     for name in ("carts", "buyers"):
         new("audience", name, "--destination", "meta_ads")
     return defs
+
+
+def record(defs: Path, model: str, **more: str) -> None:
+    """What `audience-syncs columns` records."""
+    columns = {"user_id": "INTEGER", "email": "TEXT", **more}
+    (defs / "models" / model / "columns.json").write_text(json.dumps({model: columns}))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "Destination"])
@@ -85,6 +93,9 @@ def test_every_kind_is_written_so_that_it_passes_the_check_and_fits_its_schema(s
     new(*WISHES[kind])
     (file,) = {file for file in shop.rglob("*") if file.is_file()} - set(before)
     assert file.relative_to(shop).parts[0] == FOLDERS[kind]
+    assert load_project(shop, {}, with_columns=False).problems == []
+    if kind == "Model":
+        record(shop, "people")
     assert load_project(shop, {}).problems == []
     written = file.read_text(encoding="utf-8")
     jsonschema.validate(yaml.safe_load(written), file_schema(kind))
@@ -234,10 +245,14 @@ def test_problems_of_the_new_file_are_shown_and_those_of_others_are_not(shop: Pa
     assert "Sorce" not in shown
 
 
+def test_a_new_model_says_that_its_columns_are_to_be_recorded_which_is_no_mistake(shop: Path, new: New) -> None:
+    shown = new("model", "people", "--table", "shop.people", "--source", "shop")
+    assert "models/people/defs.yaml:" in shown
+    assert "run `audience-syncs columns`" in shown
+
+
 def test_columns_that_were_recorded_are_mapped_to_the_fields_called_like_them(shop: Path, new: New) -> None:
-    (shop / "models" / "customers" / "columns.json").write_text(
-        '{"customers": {"user_id": "INTEGER", "email": "TEXT", "Phone": "TEXT", "country": "TEXT", "größe": "TEXT"}}'
-    )
+    record(shop, "customers", Phone="TEXT", country="TEXT", größe="TEXT")
     new("audience", "known", "--model", "customers", "--destination", "meta_ads")
     mapping = load_project(shop, {}).audiences["known"].sync("meta_ads").mapping
     assert {name: field.column for name, field in mapping.items()} == {
@@ -345,7 +360,7 @@ def test_a_file_that_cannot_be_added_to_line_by_line_is_left_as_it_is(defs: Path
     file.parent.mkdir()
     file.write_text(text)
     with pytest.raises(DefinitionError, match="cannot be added") as raised:
-        add_sync("carts", "meta_ads", load_project(defs, {}))
+        add_sync("carts", "meta_ads", load_project(defs, {}, with_columns=False))
     assert "by hand" in raised.value.remedy
     assert file.read_text() == text
     assert [path.name for path in file.parent.iterdir()] == ["defs.yaml"]

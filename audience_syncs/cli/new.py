@@ -83,7 +83,7 @@ def sync(
 ) -> None:
     """A sync of an audience, added to its file; the rest of the file stays as it is."""
     defs = default_defs_dir()
-    file = add_sync(audience, destination, load_project(defs), key=name)
+    file = add_sync(audience, destination, load_project(defs, with_columns=False), key=name)
     _tell(file, defs, f"added to {shown_path(file)}")
 
 
@@ -127,14 +127,15 @@ def _new(kind: str, name: str, wishes: Wishes) -> None:
     defs = default_defs_dir()
     folder = defs / FOLDERS[kind] / name if "name" in MODELS[kind].model_fields else defs / FOLDERS[kind]
     file = folder / "defs.yaml"
-    place(file, scaffold(kind, name, wishes, load_project(defs), file))
+    place(file, scaffold(kind, name, wishes, load_project(defs, with_columns=False), file))
     _tell(file, defs, f"written: {shown_path(file)}")
 
 
 def _tell(file: Path, defs: Path, done: str) -> None:
-    """Says what was done, and what is wrong with the file now; the exit code says whether anything is."""
+    """Says what was done, and what is wrong with the file now; the exit code says whether it has mistakes."""
     typer.echo(done)
-    problems = problems_of(file, defs)
-    if problems:
-        typer.echo(format_problems(problems))
+    found = problems_of(file, defs)
+    if found.mistakes or found.by_columns:
+        typer.echo(format_problems([*found.mistakes, *found.by_columns]))
+    if found.mistakes:
         raise typer.Exit(1)

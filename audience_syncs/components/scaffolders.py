@@ -78,16 +78,16 @@ class DefinitionScaffolder(dg.Scaffolder[ScaffoldParams]):
         defs = _defs_dir(request, file)
         name = as_name(file.parent.name)
         wishes = Wishes(**request.params.model_dump(exclude_none=True))
-        text = scaffold(self.kind, name, wishes, load_project(defs), file)
+        text = scaffold(self.kind, name, wishes, load_project(defs, with_columns=False), file)
         if request.append:
             with file.open("a", encoding="utf-8") as stream:
                 stream.write(f"---\n{text}")
         else:
             place(file, text)
         click.echo(f"Written: {shown_path(file)}")
-        problems = problems_of(file, defs)
-        if problems:
-            click.echo(format_problems(problems), err=True)
+        found = problems_of(file, defs)
+        if found.mistakes or found.by_columns:
+            click.echo(format_problems([*found.mistakes, *found.by_columns]), err=True)
 
 
 def scaffolder_of(kind: str) -> type[DefinitionScaffolder]:

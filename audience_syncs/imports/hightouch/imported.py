@@ -60,7 +60,7 @@ def import_hightouch(export_dir: Path, into: Path, *, dry_run: bool = False) -> 
     """Reads an export and writes what it can be here below a folder of definitions. Nothing that is there is overwritten: what
     has its name already is used, or left out and noted. Raises DefinitionError where there is no export."""
     export = read_export(export_dir)
-    importing = _Importing(export, load_project(into) if into.is_dir() else Project())
+    importing = _Importing(export, load_project(into, with_columns=False) if into.is_dir() else Project())
     importing.run()
     files = {
         into / FOLDERS[found.kind] / found.attributes["name"] / "defs.yaml": found for found in importing.definitions

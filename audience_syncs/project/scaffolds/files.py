@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from audience_syncs.model.errors import DefinitionError
@@ -24,9 +25,20 @@ def place(file: Path, text: str) -> None:
         stream.write(text)
 
 
-def problems_of(file: Path, defs: Path, environ: Mapping[str, str] | None = None) -> list[Problem]:
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is wrong with a new definition: its mistakes, and what only the warehouse's columns can put right."""
+
+    mistakes: Sequence[Problem]
+    by_columns: Sequence[Problem]
+    """Mostly that its columns are not recorded yet, which `audience-syncs columns` does."""
+
+
+def problems_of(file: Path, defs: Path) -> Findings:
     """What is wrong with one file of a project."""
-    return [problem for problem in load_project(defs, environ).problems if problem.file == file]
+    mistakes = [problem for problem in load_project(defs, with_columns=False).problems if problem.file == file]
+    every = [problem for problem in load_project(defs).problems if problem.file == file]
+    return Findings(mistakes, [problem for problem in every if problem not in mistakes])
 
 
 def schema_address(kind: str, file: Path) -> str:
