@@ -68,7 +68,10 @@ THEIR_COMPONENT = """\
 # Theirs, and written as we would not: the check of ours leaves it alone.
 type: dagster.FunctionComponent
 
-attributes: {execution: {name: their_step, fn: guest_house.work.work}, assets: [{key: reports/weekly}], !!str assets_2: 1}
+attributes:
+  execution: !include their_step.yaml
+  2024: a key that is a number
+  2024: and is there twice
 """
 AUDIENCE = """\
 type: audience_syncs.components.Audience
@@ -230,6 +233,7 @@ def test_our_assets_stand_beside_theirs_with_what_is_there_once_for_all_syncs(gu
         "syncs/spenders/meta_ads",
         "syncs_overview",
     }
+    assert assets["audiences/all_customers"]["dependency_keys"] == ["dbt/customers"]
     assert assets["syncs/spenders/meta_ads"]["dependency_keys"] == ["audiences/spenders"]
     assert assets["syncs_overview"]["dependency_keys"] == ["syncs/spenders/meta_ads"]
     sensors = {sensor["name"] for sensor in listed["sensors"]}
@@ -268,6 +272,9 @@ def test_a_sync_is_delivered_from_there(
             if event.asset_key == dg.AssetKey(["syncs", "spenders", "meta_ads"])
         ]
         assert (made.metadata["in_audience"].value, made.metadata["accepted"].value) == (2, 2)
+        everybody = definitions.resolve_job_def("audience__all_customers").execute_in_process()
+        (evaluated,) = everybody.asset_materializations_for_node("audiences__all_customers")
+        assert evaluated.metadata["members"].value == 3
         assert "Spenders" in requests.get(f"{simulators.url}/_simulator/meta/lists", timeout=20).text
 
 

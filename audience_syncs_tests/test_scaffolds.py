@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable
@@ -317,8 +316,19 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("text", FILES.values(), ids=FILES.keys())
-def test_a_sync_is_added_and_every_other_line_stays_as_it_was(defs: Path, new: New, text: str) -> None:
+BEFORE = {
+    "sql last": "# The end.",
+    "empty list": "  sql: SELECT id, email FROM a",
+    "comments of the last sync": "  # of the audience",
+    "syncs in the middle": "  # The people.",
+    "two documents": "---",
+}
+"""What the new sync stands before; otherwise it ends the file."""
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_sync_is_added_and_every_other_line_stays_as_it_was(defs: Path, new: New, case: str) -> None:
+    text = FILES[case]
     new("source", "shop")
     new("destination", "meta_ads", "--platform", "meta")
     new("destination", "other", "--platform", "meta")
@@ -335,9 +345,13 @@ def test_a_sync_is_added_and_every_other_line_stays_as_it_was(defs: Path, new: N
     assert syncs[:-1] == before.audiences["carts"].syncs
     written = file.read_bytes().decode()
     was, now = text.splitlines(), written.splitlines()
-    gone = [line[2:] for line in difflib.ndiff(was, now) if line.startswith("- ")]
     # Only an empty list makes room for what comes.
-    assert gone == [line for line in was if "syncs: []" in line]
+    was = [line.replace("syncs: []  #", "syncs: #") for line in was]
+    number = next((i for i, (one, other) in enumerate(zip(was, now, strict=False)) if one != other), len(was))
+    added = now[number : number + len(now) - len(was)]
+    assert [*was[:number], *added, *was[number:]] == now
+    assert sum("destination: meta_ads" in line for line in added) == 1
+    assert next((line for line in was[number:] if line.strip()), None) == BEFORE.get(case)
     assert ("\r\n" in written) == ("\r\n" in text)
     if "\r\n" in text:
         assert written.count("\r\n") == written.count("\n")
