@@ -200,6 +200,25 @@ def test_a_key_that_nobody_knows_is_listed_wherever_it_stands(
     assert [note.path for note in found.notes if "unheardOf" in note.path], [str(note) for note in found.notes]
 
 
+@pytest.mark.parametrize(
+    "config, path, reason",
+    [
+        ({"type": "hologram"}, "config.type", "not known here"),
+        ({"mode": "archive"}, "config.mode", "written as `mirror`"),
+        ({"mode": "upsert"}, "config.mode", "written as `add`"),
+        ({"deleteAction": "archive"}, "config.deleteAction", "written as `remove`"),
+        ({"mode": "add", "deleteAction": "remove"}, "config.deleteAction", "removes nobody"),
+        ({"listId": 7, "listName": "Both"}, "config.listName", "told by its id"),
+    ],
+    ids=str,
+)
+def test_what_is_not_the_same_here_is_listed(tmp_path: Path, config: dict[str, Any], path: str, reason: str) -> None:
+    found = import_hightouch(export(tmp_path / "export", syncs={"s": a_sync(**config)}), tmp_path / "defs")
+    assert found.syncs == 1
+    assert list(found.problems) == []
+    assert [reason in note.reason for note in found.notes if note.path == path] == [True]
+
+
 def test_a_key_of_a_model_that_nobody_knows_is_listed(tmp_path: Path) -> None:
     folder = export(tmp_path / "export", models={"people": {**MODEL, "unheardOf": {"a": 1}}})
     found = import_hightouch(folder, tmp_path / "defs")

@@ -195,6 +195,7 @@ REFUSED = [
     (["audience", "x", "--destination", "meta"], "no destination `meta`", "did you mean `meta_ads`"),
     (["sync", "cart", "meta_ads"], "no audience `cart`", "did you mean `carts`"),
     (["sync", "carts", "meta_ad"], "no destination `meta_ad`", "did you mean `meta_ads`"),
+    (["sync", "carts", "meta_ads", "--name", "a: b\n  c"], "cannot be a name", "lower-case"),
     (["sync", "carts", "meta_ads"], "has a sync `meta_ads` already", "--name"),
     (["priority", "x", "--audience", "carts"], "needs two audiences", "--audience A"),
     (["sequence", "x", "--step", "carts/meta"], "no sync `carts/meta`", "did you mean `carts/meta_ads`"),

@@ -8,7 +8,7 @@ from typing import Any
 from audience_syncs.destinations.contract import DestinationSpec
 from audience_syncs.imports.hightouch.export import Resource
 from audience_syncs.imports.hightouch.mappings import mapping_of
-from audience_syncs.imports.hightouch.platforms import LIST_IDS, LIST_NAMES, SETTINGS
+from audience_syncs.imports.hightouch.platforms import LIST_IDS, LIST_NAMES, SETTINGS, bare
 from audience_syncs.imports.hightouch.schedules import schedule_of
 from audience_syncs.model.config import Mode, Removal
 
@@ -55,6 +55,10 @@ _REMOVAL_KEYS = (
     "onDelete",
 )
 _OBJECTS = {"hubspot": {"contact": "contacts", "contacts": "contacts", "0-1": "contacts"}, "salesforce": {}}
+_PEOPLE = {
+    *("object", "record", "audience", "segment", "list", "cohort", "customaudience", "customermatchuserlist"),
+    *("contact", "contacts", "user", "users", "profile", "profiles", "person", "people", "customer", "customers"),
+}
 _NOT_PEOPLE = {"event", "events", "trackevent", "conversion", "conversions", "offlineconversions", "order", "purchase"}
 
 
@@ -80,9 +84,11 @@ def delivery_of(sync: Resource, spec: DestinationSpec) -> Delivery:
     config = config_key(sync)
     found = Delivery(sync, {})
     kind = sync.text((config, "type"))
-    if kind is not None and kind.lower() in _NOT_PEOPLE:
-        found.objection = f"it sends {kind}s, not people"
+    if kind is not None and bare(kind) in _NOT_PEOPLE:
+        found.objection = f"it sends {kind.lower().rstrip('s')}s, not people"
         return found
+    if kind is not None and bare(kind) not in _PEOPLE:
+        sync.note(f"the type `{kind}` is not known here; taken as one of people", config, "type")
     settings, objection = _account(sync, spec, config)
     found.settings, found.objection = settings, objection
     if objection is not None:

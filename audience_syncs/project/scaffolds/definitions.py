@@ -119,12 +119,17 @@ def columns_of(project: Project, audience: str, model: str | None) -> list[str]:
     return [*own, *traits]
 
 
-def _check_name(kind: str, name: str, project: Project) -> None:
+def require_name(name: str) -> None:
+    """Raises DefinitionError for what cannot be the name of a definition or a sync."""
     if not NAME.fullmatch(name) or "__" in name or len(name) > 60:
         raise DefinitionError(
             f"`{name}` cannot be a name",
             remedy="lower-case letters, digits and single underscores, starting with a letter, at most 60",
         )
+
+
+def _check_name(kind: str, name: str, project: Project) -> None:
+    require_name(name)
     for located in project.files.values():
         if located.kind == kind and getattr(located.config, "name", None) == name:
             raise DefinitionError(

@@ -14,7 +14,7 @@ from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.project.load import Located, Project
 from audience_syncs.project.problems import choose_from, shown_path
-from audience_syncs.project.scaffolds.definitions import columns_of, sync_lines
+from audience_syncs.project.scaffolds.definitions import columns_of, require_name, sync_lines
 from audience_syncs.project.scaffolds.references import chosen
 from audience_syncs.project.yaml_documents import Document, read_documents
 
@@ -33,6 +33,8 @@ def add_sync(audience: str, destination: str, project: Project, *, key: str | No
         )
     name = chosen("audience", audience, project.audiences, "AUDIENCE")
     target = chosen("destination", destination, project.destinations, "DESTINATION")
+    if key is not None:
+        require_name(key)
     config = project.audiences[name]
     taken = {sync.key for sync in config.syncs}
     if (key or target) in taken:
