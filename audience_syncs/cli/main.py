@@ -15,7 +15,9 @@ from audience_syncs.cli import (
     corrections,
     demo,
     destinations,
+    imports,
     metrics,
+    new,
     orphans,
     size,
     sql,
@@ -53,6 +55,8 @@ app.command("pause")(switch.pause)
 app.command("resume")(switch.resume)
 app.command("mute")(alerts.mute)
 app.command("unmute")(alerts.unmute)
+app.add_typer(new.app, name="new")
+app.add_typer(imports.app, name="import")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(demo.app, name="demo")
 

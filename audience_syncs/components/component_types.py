@@ -16,7 +16,9 @@ from dagster.components.core.decl import YamlDecl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from audience_syncs.components.audience_assets import build_audience
+from audience_syncs.components.health_sensor import build_overview
 from audience_syncs.components.loading import project_of
+from audience_syncs.components.scaffolders import add_scaffolders
 from audience_syncs.components.sequence_jobs import Step, build_sequence
 from audience_syncs.components.sync_assets import build_sync
 from audience_syncs.components.sync_checks import identifier_columns
@@ -86,8 +88,9 @@ def _schema(component: str) -> dict[str, Any]:
 class Source(dg.Component):
     """A connection to your warehouse: where audiences are evaluated and where the state is kept."""
 
-    def __init__(self, config: SourceConfig) -> None:
+    def __init__(self, config: SourceConfig, project: Project | None = None) -> None:
         self.config = config
+        self.project = project
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -95,16 +98,23 @@ class Source(dg.Component):
 
     @classmethod
     def get_spec(cls) -> ComponentTypeSpec:
-        return ComponentTypeSpec(description=cls.__doc__, tags=["audience-syncs", "warehouse"])
+        return ComponentTypeSpec(
+            description=cls.__doc__,
+            tags=["audience-syncs", "warehouse"],
+            produces=["asset", "asset_check", "sensor"],
+        )
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
-        config, _ = _definition("Source", attributes, context)
+        config, project = _definition("Source", attributes, context)
         assert isinstance(config, SourceConfig)
-        return cls(config)
+        return cls(config, project)
 
     def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
-        # Audiences name it; by itself it is nothing Dagster runs.
+        # Audiences name it; by itself it is nothing Dagster runs. With the first comes what there is once for all syncs:
+        # so it is there whoever loads the folder, also in a project where we are guests.
+        if self.project is not None and next(iter(self.project.sources), None) == self.config.name:
+            return build_overview(self.project)
         return dg.Definitions()
 
 
@@ -355,3 +365,6 @@ def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadC
         raise DefinitionError(
             f"these attributes make no {kind.lower()}: {'; '.join(lines)}", remedy="correct the attributes"
         ) from None
+
+
+add_scaffolders(globals())

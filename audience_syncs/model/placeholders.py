@@ -35,3 +35,8 @@ def filled(text: str, values: Mapping[str, str]) -> str:
         return values[name]
 
     return _TOKEN.sub(value, text)
+
+
+def literal(text: str) -> str:
+    """The text, written so that ``filled`` gives it back as it is: every brace doubled."""
+    return text.replace("{", "{{").replace("}", "}}")

@@ -7,6 +7,7 @@ needs Dagster, so that the terminal, the editor's check and Dagster itself read 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +26,7 @@ from audience_syncs.model.templates import SyncTemplateConfig
 from audience_syncs.project.audience_references import check_cycles, check_one_priority, check_priority
 from audience_syncs.project.columns import recorded_columns
 from audience_syncs.project.combine import check_template, combine, template_layer
+from audience_syncs.project.dg_projects import dg_defs_dir
 from audience_syncs.project.explain import explain
 from audience_syncs.project.inheritance import from_model, inherited
 from audience_syncs.project.members import check_exclusions, surprises
@@ -70,6 +72,7 @@ MODELS: Mapping[str, type[Definition]] = {
 }
 """Component name -> the model of its attributes; what others refer to goes before them."""
 
+_TYPE_OF_OTHERS = re.compile(rb"^[\"']?type[\"']?\s*:\s*[\"']?[A-Za-z_][\w.]*[\"']?\s*(#.*)?$", re.MULTILINE)
 _FILE_KEYS = ("attributes", "post_processing", "requirements", "template_vars_module", "type")
 
 
@@ -141,8 +144,19 @@ class Project:
         ]
 
 
-def default_defs_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """The folder of definitions: ``AUDIENCE_SYNCS_DEFS`` where it is set, else the package's ``defs/``."""
+def default_defs_dir() -> Path:
+    """The folder of definitions that commands in a terminal mean: ``AUDIENCE_SYNCS_DEFS`` where it is set, else that of the
+    dg project in whose folder they are given, else the package's ``defs/``."""
+    if not os.environ.get(DEFS_VARIABLE, "").strip():
+        found = dg_defs_dir(Path.cwd())
+        if found is not None:
+            return found
+    return configured_defs_dir()
+
+
+def configured_defs_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """The folder of definitions whatever the working directory is: ``AUDIENCE_SYNCS_DEFS`` where it is set, else the
+    package's ``defs/``."""
     chosen = (os.environ if environ is None else environ).get(DEFS_VARIABLE, "").strip()
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -220,6 +234,15 @@ def _file_in(folder: Path) -> Path | None:
     return next((file for file in (folder / "defs.yaml", folder / "defs.yml") if file.is_file()), None)
 
 
+def _is_of_others(file: Path) -> bool:
+    """Whether a file defines only components of others, whose YAML may be written as we would not: it is theirs to read."""
+    try:
+        text = file.read_bytes()
+    except OSError:
+        return False  # reported where its definitions are read
+    return b"audience_syncs" not in text and _TYPE_OF_OTHERS.search(text) is not None
+
+
 def _describes_folder(file: Path) -> bool:
     # Nearly never; looking for the word first saves building every file twice.
     try:
@@ -286,6 +309,8 @@ class _Reading:
         self.found: list[tuple[str, Document, dict[str, Any], Definition | None]] = []
 
     def read(self, file: Path) -> None:
+        if _is_of_others(file):
+            return
         documents, problems = read_documents(file)
         self.problems += problems
         if not documents and not problems:
