@@ -103,7 +103,9 @@ MERGING: list[tuple[str, str, str, str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("first, second, own, path, expected", MERGING, ids=[" + ".join(m[:3]) + f" {m[3]}" for m in MERGING])
+@pytest.mark.parametrize(
+    "first, second, own, path, expected", MERGING, ids=[" + ".join(m[:3]) + f" {m[3]}" for m in MERGING]
+)
 def test_layers_are_put_together(tmp_path: Path, first: str, second: str, own: str, path: str, expected: Any) -> None:
     base = "destination: meta_ads\nmapping: {EMAIL: email}\n"
     sync = f"- templates: [base, first, second]\n{textwrap.indent(own, '  ')}\n"
@@ -163,7 +165,9 @@ LOCKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("given, own, place, message, remedy", LOCKS, ids=[f"{k[0]} / {k[1]}".replace("\n", ", ") for k in LOCKS])
+@pytest.mark.parametrize(
+    "given, own, place, message, remedy", LOCKS, ids=[f"{k[0]} / {k[1]}".replace("\n", ", ") for k in LOCKS]
+)
 def test_what_is_locked_keeps_its_value(
     tmp_path: Path, given: str, own: str, place: str, message: str, remedy: str
 ) -> None:
@@ -279,7 +283,9 @@ def test_placeholders_say_what_differs_between_syncs(tmp_path: Path, text: str, 
     files = {"ads": given, "carts": audience("- templates: [ads]\n", title="Körbe 🛒 {sync}")}
     sync = sync_of(project(tmp_path, {"LISTE": "Ünïcode"}, **files))
     assert (sync.list.name, sync.list.description) == (expected, expected)
-    own = audience(f'- destination: meta_ads\n  mapping: {{EMAIL: email}}\n  description: "{text}"\n', title="Körbe 🛒 {sync}")
+    own = audience(
+        f'- destination: meta_ads\n  mapping: {{EMAIL: email}}\n  description: "{text}"\n', title="Körbe 🛒 {sync}"
+    )
     assert sync_of(project(tmp_path, {"LISTE": "Ünïcode"}, carts=own)).description == expected
 
 
@@ -328,8 +334,12 @@ def test_hostile_yaml_is_a_problem_and_never_a_crash(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         ads = template("ads", ADS + "removal: remove\nlocked: [removal, guard.min_drop]\n")
         assert project(folder, ads=ads, carts=audience(text)).problems, text
-    for number, text in enumerate(["mapping: 7", "locked: {a: 1}", "locked: [1]", "list: []", "name: [x]", "mapping: {EMAIL: null}"]):
-        ads = "type: audience_syncs.components.SyncTemplate\nattributes:\n  name: ads\n" + textwrap.indent(ADS + text, "  ")
+    for number, text in enumerate(
+        ["mapping: 7", "locked: {a: 1}", "locked: [1]", "list: []", "name: [x]", "mapping: {EMAIL: null}"]
+    ):
+        ads = "type: audience_syncs.components.SyncTemplate\nattributes:\n  name: ads\n" + textwrap.indent(
+            ADS + text, "  "
+        )
         assert project(tmp_path / f"t{number}", ads=ads, carts=audience("- templates: [ads]\n")).problems, text
 
 

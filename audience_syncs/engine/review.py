@@ -155,8 +155,10 @@ class _Reviewing:
             self.has_state = state.exists()
             if not self.has_state:
                 return
-            self.runs = state.last_good_runs([one.name for one in self.wanted])
             with self.warehouse.connect() as connection:
+                state.prepare_within(connection)
+                connection.rollback()
+                self.runs = state.last_good_runs([one.name for one in self.wanted])
                 for one in self.wanted:
                     self._look_at_list(connection, one)
                 for name in self._referred():

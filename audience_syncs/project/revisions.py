@@ -148,7 +148,9 @@ def _definitions_at(commit: str, defs_dir: Path) -> Iterator[Path | None]:
     if kind is None or kind.strip() != b"tree":
         yield None
         return
-    archive = _git(defs_dir, "archive", "--format=tar", f"{commit}:{within}")
+    # From the top: in a folder below, git would look for that folder within what is asked for.
+    top = Path((_git(defs_dir, "rev-parse", "--show-toplevel") or b"").decode().strip())
+    archive = _git(top, "archive", "--format=tar", f"{commit}:{within}")
     if archive is None:
         raise DefinitionError(
             f"git cannot read the definitions of {commit[:12]}", remedy="fetch the revision, and try again"
