@@ -390,6 +390,16 @@ def test_mistakes_at_the_revision_are_no_obstacle(world: World, repository: Path
     assert "1 mistake; what they concern counts as new" in answer["remark"]
 
 
+def test_links_and_other_files_at_the_revision_are_left_alone(world: World, repository: Path) -> None:
+    (world.folder / "outside").symlink_to("/etc")
+    (world.folder / "more").mkdir()
+    (world.folder / "more" / "defs.yaml").symlink_to("/etc/passwd")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "links")
+    (world.folder / "more" / "defs.yaml").unlink()
+    assert world.plan("--changed-since", "HEAD") == {}
+
+
 def test_definitions_that_were_not_there_yet_are_all_new(world: World, repository: Path) -> None:
     git(repository, "checkout", "-q", "--orphan", "empty")
     git(repository, "rm", "-rq", "--cached", ".")
@@ -539,6 +549,17 @@ def test_audiences_that_refer_to_each_other_are_evaluated_together_and_in_order(
     assert groups({"a", "b"}) == [["a", "b", "c"], ["z"]]
     assert groups({"b"}) == [["b", "c"], ["z"]]
     assert groups({"y"}) == [["c"], ["z", "y"]], "a circle ends"
+
+
+def test_an_audience_that_refers_to_one_that_fails_is_not_told_either(bench: Bench) -> None:
+    bench.crowd(5)
+    broken = bench.audience.model_copy(update={"name": "first", "sql": "SELECT nothing"})
+    sync = bench.sync.admitting(Admission(before=("first",)))
+    second = bench.audience.model_copy(update={"syncs": [sync]})
+    asked = [Wanted(second, sync, bench.list.spec)]
+    (review,) = review_syncs(asked, {"first": broken}, bench.warehouse, changed=["first"])
+    assert review.failure is not None
+    assert review.failure.message.startswith("the audience first, which it refers to: the warehouse refused the query")
 
 
 # The page -----------------------------------------------------------------------------------------------------------
