@@ -64,6 +64,7 @@ def list_(json: Json = False) -> None:
             "list": sync.list.id or sync.list.name or audience.label,
             "mode": sync.mode.value,
             "frequency": sync.frequency,
+            "templates": list(sync.templates),
         }
         for audience in project.audiences.values()
         for sync in audience.syncs

@@ -155,8 +155,10 @@ class _Reviewing:
             self.has_state = state.exists()
             if not self.has_state:
                 return
-            self.runs = state.last_good_runs([one.name for one in self.wanted])
             with self.warehouse.connect() as connection:
+                state.prepare_within(connection)
+                connection.rollback()
+                self.runs = state.last_good_runs([one.name for one in self.wanted])
                 for one in self.wanted:
                     self._look_at_list(connection, one)
                 for name in self._referred():
@@ -222,8 +224,9 @@ class _Reviewing:
                 if not self.has_state:
                     State(self.warehouse).prepare_within(connection)
                 apart = self.warehouse.planning_apart(connection)
+                found: dict[str, Snapshot | Failure] = {}
                 for name in group:
-                    snapshot = self._evaluated(connection, name)
+                    snapshot = found[name] = self._resting_on(name, found) or self._evaluated(connection, name)
                     for one in [one for one in open_syncs if one.audience.name == name]:
                         yield self._review(connection, apart, one, snapshot)
                         open_syncs.remove(one)
@@ -231,6 +234,16 @@ class _Reviewing:
         except AudienceSyncsError as error:
             for one in open_syncs:
                 yield Review(one.name, list_name=self.lists.get(one.name), failure=_failure(error))
+
+    def _resting_on(self, name: str, found: Mapping[str, Snapshot | Failure]) -> Failure | None:
+        """Why an audience cannot be told: one that it refers to fails."""
+        for other in _refers_to(self.audiences[name]):
+            failure = found.get(other)
+            if isinstance(failure, Failure):
+                return Failure(
+                    failure.code, f"the audience {other}, which it refers to: {failure.message}", failure.remedy
+                )
+        return None
 
     def _evaluated(self, connection: sa.Connection, name: str) -> Snapshot | Failure:
         attempt = connection.begin_nested()

@@ -53,7 +53,8 @@ def combine(document: Document, attributes: Mapping[str, Any], templates: Mappin
         merging.add_own()
         merging.settle_removal()
         syncs[number] = merging.values
-        origins[number] = SyncOrigins(own, merging.given, merging.locks)
+        key = merging.values.get("name") or merging.values.get("destination")
+        origins[number] = SyncOrigins(f"{attributes.get('name')}/{key}", own, merging.given, merging.locks)
         problems += merging.problems
         if not whole:
             required = (name for name, info in SyncConfig.model_fields.items() if info.is_required())

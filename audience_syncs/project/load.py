@@ -31,7 +31,7 @@ from audience_syncs.project.explain import explain
 from audience_syncs.project.inheritance import from_model, inherited
 from audience_syncs.project.members import check_exclusions, surprises
 from audience_syncs.project.models import check_model
-from audience_syncs.project.origins import Layer, MergedDocument, SyncOrigins
+from audience_syncs.project.origins import Layer, MergedDocument, SyncOrigins, told_once
 from audience_syncs.project.people import check_people
 from audience_syncs.project.problems import Problem, choose_from, nearest, refusal, shown_path
 from audience_syncs.project.rules import (
@@ -181,8 +181,7 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None, *, wi
     reading.build()
     reading.check_references()
     reading.inherit()
-    reading.tell_of_templates()
-    reading.problems.sort()
+    reading.problems = sorted(told_once(reading.problems, reading.of_templates, reading.merged, reading.templates))
     return Project(
         sources=reading.sources,
         destinations=reading.destinations,
@@ -261,18 +260,6 @@ def _in_words(kind: str) -> str:
     return "sync template" if kind == "SyncTemplate" else kind.lower()
 
 
-def _mappings(value: Any) -> list[dict[str, Any]]:
-    """The items of a list, with nothing in place of those that are no mappings."""
-    return [item if isinstance(item, dict) else {} for item in value] if isinstance(value, list) else []
-
-
-def _in_syncs(problem: Problem, syncs: Sequence[str]) -> Problem:
-    """A problem that stands in a template, with the syncs that have it."""
-    first, *others = dict.fromkeys(syncs)
-    more = f" and {len(others)} more" if others else ""
-    return replace(problem, message=f"{problem.message} (in the sync {first}{more})")
-
-
 def _component_name(document: Document) -> str | None:
     """``Audience`` for a document of ours (whether or not there is such a component), None for anything else's."""
     kind = document.value.get("type") if isinstance(document.value, dict) else None
@@ -292,7 +279,7 @@ class _Reading:
         self.models: dict[str, ModelConfig] = {}
         self.templates: dict[str, SyncTemplateConfig] = {}
         self.layers: dict[str, Layer] = {}
-        self.merged: list[tuple[str, MergedDocument, Sequence[str]]] = []
+        self.merged: list[MergedDocument] = []
         self.of_templates: set[Problem] = set()
         self.origins: dict[str, SyncOrigins] = {}
         self.audiences: dict[str, AudienceConfig] = {}
@@ -404,9 +391,8 @@ class _Reading:
             document, attributes = combined.document, combined.attributes
             self.problems += combined.problems
             told = told | combined.lacking
-            keys = [sync.get("name") or sync.get("destination") for sync in _mappings(attributes.get("syncs"))]
-            self.merged.append((str(attributes.get("name")), combined.document, [str(key) for key in keys]))
-            is_whole = is_whole and not combined.problems and not self.rests_on_broken(combined.document)
+            self.merged.append(combined.document)
+            is_whole = is_whole and not combined.problems and combined.document.templates <= self.templates.keys()
         try:
             config = MODELS[kind].model_validate(attributes)
         except ValidationError as error:
@@ -432,27 +418,6 @@ class _Reading:
             return self.models[model].source
         source = attributes.get("source")
         return source if isinstance(source, str) else ""
-
-    def rests_on_broken(self, document: MergedDocument) -> bool:
-        """Whether a sync has something from a template with mistakes of its own, which are told of there."""
-        return any(name not in self.templates for origins in document.syncs.values() for name in origins.templates)
-
-    def tell_of_templates(self) -> None:
-        """A mistake that stands in a template and shows in the syncs that use it is told once, with the syncs."""
-        shown: dict[Problem, list[str]] = {}
-        broken: set[Problem] = set()
-        for audience, document, keys in self.merged:
-            for problem, (template, numbers) in document.told.items():
-                shown.setdefault(problem, []).extend(sync_id(audience, keys[number]) for number in numbers)
-                if template not in self.templates:
-                    broken.add(problem)
-        once = dict.fromkeys(
-            problem for problem in self.problems if problem not in broken or problem in self.of_templates
-        )
-        self.problems = [
-            _in_syncs(problem, shown[problem]) if problem in shown and problem not in self.of_templates else problem
-            for problem in once
-        ]
 
     def read_columns(self) -> None:
         """What the warehouse told about columns, recorded beside the definitions."""

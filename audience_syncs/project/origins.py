@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class Origin:
 class SyncOrigins:
     """Where everything about one sync was written."""
 
+    sync: str
+    """``audience/sync``, for people."""
     own: Layer
     given: Mapping[Part, Layer]
     """Part -> who gives it; a part that is merged key by key has no entry of its own, but its keys have."""
@@ -88,8 +90,13 @@ class MergedDocument(Document):
 
     syncs: Mapping[int, SyncOrigins] = field(default_factory=dict)
     """Number of the sync in its audience -> its origins."""
-    told: dict[Problem, tuple[str, list[int]]] = field(default_factory=dict, compare=False, repr=False)
+    told: dict[Problem, tuple[str, list[str]]] = field(default_factory=dict, compare=False, repr=False)
     """Problems that are shown in a template: its name, and the syncs that have them."""
+
+    @property
+    def templates(self) -> set[str]:
+        """The templates that give its syncs something."""
+        return {name for origins in self.syncs.values() for name in origins.templates}
 
     def problem(self, path: YamlPath, message: str, remedy: str = "", *, of_key: bool = False) -> Problem:
         """A problem where the value at this path stands."""
@@ -100,6 +107,33 @@ class MergedDocument(Document):
             if found is not None and found[1].template is not None:
                 layer = found[1]
                 problem = layer.document.problem((*layer.at, *within), message, remedy, of_key=of_key)
-                self.told.setdefault(problem, (found[1].template, []))[1].append(number)
+                self.told.setdefault(problem, (found[1].template, []))[1].append(self.syncs[number].sync)
                 return problem
         return Document.problem(self, path, message, remedy, of_key=of_key)
+
+
+def told_once(
+    problems: Iterable[Problem],
+    of_templates: Collection[Problem],
+    documents: Iterable[MergedDocument],
+    sound: Collection[str],
+) -> Iterator[Problem]:
+    """The problems, in which one that stands in a template and shows in the syncs that use it is told once, with the syncs.
+
+    ``of_templates``: those that templates have by themselves. While a template has any (it is not among the ``sound``), what
+    else its syncs have of it says nothing new.
+    """
+    shown: dict[Problem, list[str]] = {}
+    follows: set[Problem] = set()
+    for document in documents:
+        for problem, (template, syncs) in document.told.items():
+            shown.setdefault(problem, []).extend(syncs)
+            if template not in sound:
+                follows.add(problem)
+    for problem in dict.fromkeys(problems):
+        if problem in of_templates or problem not in shown:
+            yield problem
+        elif problem not in follows:
+            first, *others = dict.fromkeys(shown[problem])
+            more = f" and {len(others)} more" if others else ""
+            yield replace(problem, message=f"{problem.message} (in the sync {first}{more})")

@@ -19,8 +19,12 @@ from typing import Any
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.filters import audiences_in
+from audience_syncs.project.columns import FILE
 from audience_syncs.project.load import Project, load_project
 from audience_syncs.project.problems import shown_path
+
+READ = ("defs.yaml", "defs.yml", FILE)
+"""The files that make definitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,9 @@ def _definitions_at(commit: str, defs_dir: Path) -> Iterator[Path | None]:
     if kind is None or kind.strip() != b"tree":
         yield None
         return
-    archive = _git(defs_dir, "archive", "--format=tar", f"{commit}:{within}")
+    # From the top: in a folder below, git would look for that folder within what is asked for.
+    top = Path((_git(defs_dir, "rev-parse", "--show-toplevel") or b"").decode().strip())
+    archive = _git(top, "archive", "--format=tar", f"{commit}:{within}")
     if archive is None:
         raise DefinitionError(
             f"git cannot read the definitions of {commit[:12]}", remedy="fetch the revision, and try again"
@@ -157,7 +163,10 @@ def _definitions_at(commit: str, defs_dir: Path) -> Iterator[Path | None]:
         folder = Path(temporary) / (Path(within).name or "defs")
         folder.mkdir()
         with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-            opened.extractall(folder, filter="data")
+            # Only what is read: whatever else is in the folder, a link to somewhere perhaps, is left where it is.
+            for member in opened:
+                if member.isfile() and Path(member.name).name in READ:
+                    opened.extract(member, folder, filter="data")
         yield folder
 
 
