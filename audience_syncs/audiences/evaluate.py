@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from audience_syncs.audiences.history import book_day, book_next
 from audience_syncs.audiences.keys import MEMBER_KEY, checked_count
 from audience_syncs.audiences.preview import masked_preview
+from audience_syncs.audiences.splits import GROUP, assign, check_columns, group_column
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
 from audience_syncs.model.values import Column, Progress, Snapshot
@@ -76,17 +77,21 @@ def evaluate_audience(
         execute_user_sql(
             connection,
             f'CREATE TABLE {qualified} AS SELECT CAST(q.{quote(audience.primary_key)} AS text) COLLATE "C" '
-            f"AS {MEMBER_KEY}, q.* FROM (\n{sql}\n) AS q",
+            f"AS {MEMBER_KEY}{_group(audience, warehouse, quote)}, q.* FROM (\n{sql}\n) AS q",
             where,
         )
         source_as_of = _source_as_of(connection, audience, as_of, where)
         tell(Progress("check the keys", 0))
-        table = snapshot_table(warehouse.schema, table_name, tuple(names))
+        table = snapshot_table(warehouse.schema, table_name, (*names, *([GROUP] if audience.split is not None else [])))
         if connection.scalar(sa.select(sa.exists().select_from(warehouse.tables.forgotten))):
             forgotten = is_forgotten(warehouse, audience.primary_key, table.c[MEMBER_KEY])
             connection.execute(sa.delete(table).where(forgotten))
         members = checked_count(connection, table, audience, where)
         dialect.analyze(connection, qualified)
+        split = None
+        if audience.split is not None:
+            tell(Progress("divide into groups", 0, members))
+            split = assign(connection, warehouse, audience, table, evaluated_at)
         columns = _columns(connection, warehouse.schema, table_name, audience)
         snapshots = warehouse.tables.snapshots
         connection.execute(
@@ -97,6 +102,7 @@ def evaluate_audience(
                 columns=[asdict(column) for column in columns],
                 table_name=table_name,
                 source_as_of=source_as_of,
+                split=split.to_json() if split is not None else sa.null(),
             )
         )
         tell(Progress("compare with the snapshot before", 0, members))
@@ -116,6 +122,13 @@ def evaluate_audience(
         _drop_old(connection, warehouse, audience)
     tell(Progress("done", members, members))
     return snapshot
+
+
+def _group(audience: AudienceConfig, warehouse: Warehouse, quote: Callable[[str], str]) -> str:
+    """The column with each member's group, where the audience has a split."""
+    if audience.split is None:
+        return ""
+    return f", {group_column(audience, warehouse, f'CAST(q.{quote(audience.primary_key)} AS text)')}"
 
 
 def with_as_of(sql: str, as_of: datetime) -> str:
@@ -181,6 +194,8 @@ def _column_names(connection: sa.Connection, audience: AudienceConfig, sql: str,
             where=where,
             remedy="give that column another name with AS",
         )
+    if audience.split is not None:
+        check_columns(audience.split, names, where)
     return names
 
 
@@ -254,7 +269,7 @@ def _columns(connection: sa.Connection, schema: str, table_name: str, audience: 
     return tuple(
         Column(str(column["name"]), str(column["type"]), str(column["name"]) in personal)
         for column in found
-        if column["name"] != MEMBER_KEY
+        if column["name"] != MEMBER_KEY and not (column["name"] == GROUP and audience.split is not None)
     )
 
 
