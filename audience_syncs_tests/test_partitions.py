@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from audience_syncs.audiences import evaluate_audience
-from audience_syncs.audiences.evaluate import with_as_of
+from audience_syncs.audiences.as_of import with_as_of
 from audience_syncs.engine import run_sync
 from audience_syncs.model.config import AudienceConfig, SyncConfig
 from audience_syncs.model.errors import AudienceError

@@ -6,31 +6,31 @@ crash leaves no half snapshot, and a reader sees the snapshot with its history o
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import UTC, date, datetime
-from typing import Any
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from audience_syncs.audiences.as_of import with_as_of
 from audience_syncs.audiences.history import book_day, book_next
 from audience_syncs.audiences.keys import MEMBER_KEY, checked_count
 from audience_syncs.audiences.preview import masked_preview
-from audience_syncs.audiences.splits import GROUP, assign, check_columns, group_column
+from audience_syncs.audiences.query import Query, query_of, time_of
+from audience_syncs.audiences.size import funnel_of, overlaps_by_the_way
+from audience_syncs.audiences.splits import assign, check_columns, group_column
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
+from audience_syncs.model.splits import GROUP
 from audience_syncs.model.values import Column, Progress, Snapshot
-from audience_syncs.warehouse.connection import Warehouse, in_words, words_of
+from audience_syncs.warehouse.connection import Warehouse, in_words
 from audience_syncs.warehouse.forgotten import is_forgotten
 from audience_syncs.warehouse.state import State, latest_snapshot, snapshot_from_row
 from audience_syncs.warehouse.tables import StateTables, snapshot_table
 
 KEEP_DAYS = 400
 """Days of a partitioned audience whose rows are kept."""
-
-_AS_OF = re.compile(r"(?<![:\w]):as_of\b")
 
 
 def evaluate_audience(
@@ -67,19 +67,13 @@ def evaluate_audience(
                 return replace(found, reused=True)
         tell(Progress("evaluate the query", 0))
         dialect.tune_for_set_work(connection)
-        assert audience.sql is not None
-        sql = with_as_of(audience.sql, as_of)
-        names = _column_names(connection, audience, sql, where)
-        snapshot_id = _reserve(connection, warehouse.tables, audience, sql, day, evaluated_at, run_id)
+        query = query_of(connection, audience, as_of, where)
+        names = _column_names(connection, audience, query, where)
+        snapshot_id = _reserve(connection, warehouse.tables, audience, query.shown, day, evaluated_at, run_id)
         table_name = f"snapshot_{snapshot_id}"
         qualified = f"{warehouse.schema}.{table_name}"
-        quote = connection.dialect.identifier_preparer.quote_identifier
-        execute_user_sql(
-            connection,
-            f'CREATE TABLE {qualified} AS SELECT CAST(q.{quote(audience.primary_key)} AS text) COLLATE "C" '
-            f"AS {MEMBER_KEY}{_group(audience, warehouse, quote)}, q.* FROM (\n{sql}\n) AS q",
-            where,
-        )
+        group = "" if audience.split is None else f"{group_column(audience, warehouse)}, "
+        query.create_table(connection, f"TABLE {qualified}", audience.primary_key, MEMBER_KEY, f", {group}q.*")
         source_as_of = _source_as_of(connection, audience, as_of, where)
         tell(Progress("check the keys", 0))
         table = snapshot_table(warehouse.schema, table_name, (*names, *([GROUP] if audience.split is not None else [])))
@@ -111,29 +105,20 @@ def evaluate_audience(
         else:
             book_day(connection, warehouse, audience.name, snapshot_id, end_of=_end_of(audience))
         preview = masked_preview(connection, table, columns)
+        tell(Progress("count its conditions and overlaps", members, members))
+        people, funnel = funnel_of(connection, audience, as_of, where)
+        shared = overlaps_by_the_way(connection, warehouse, audience, table, members)
         row = connection.execute(
             sa.update(snapshots)
             .where(snapshots.c.id == snapshot_id)
             .values(duration_s=time.monotonic() - started)
             .returning(snapshots)
         ).mappings()
-        snapshot = replace(snapshot_from_row(row.one()), preview=preview)
+        snapshot = replace(snapshot_from_row(row.one()), preview=preview, people=people, funnel=funnel, overlaps=shared)
         connection.commit()
         _drop_old(connection, warehouse, audience)
     tell(Progress("done", members, members))
     return snapshot
-
-
-def _group(audience: AudienceConfig, warehouse: Warehouse, quote: Callable[[str], str]) -> str:
-    """The column with each member's group, where the audience has a split."""
-    if audience.split is None:
-        return ""
-    return f", {group_column(audience, warehouse, f'CAST(q.{quote(audience.primary_key)} AS text)')}"
-
-
-def with_as_of(sql: str, as_of: datetime) -> str:
-    """The query with its ``:as_of`` as a timestamp; a cast to a type of that name stays."""
-    return _AS_OF.sub(f"TIMESTAMPTZ '{as_of.astimezone(UTC).isoformat()}'", sql)
 
 
 def _moment(audience: AudienceConfig, day: str | None, now: datetime, where: str) -> tuple[str | None, datetime]:
@@ -164,11 +149,9 @@ def _end_of(audience: AudienceConfig) -> Callable[[str], datetime]:
     return audience.partitions.end_of
 
 
-def _column_names(connection: sa.Connection, audience: AudienceConfig, sql: str, where: str) -> list[str]:
-    """The query's columns, without running it to the end; refuses what no snapshot could be made of."""
-    result = execute_user_sql(connection, f"SELECT q.* FROM (\n{sql}\n) AS q LIMIT 0", where)
-    names = list(result.keys())
-    result.close()
+def _column_names(connection: sa.Connection, audience: AudienceConfig, query: Query, where: str) -> list[str]:
+    """The query's columns; refuses what no snapshot could be made of."""
+    names = query.column_names(connection)
     if not names:
         raise AudienceError(
             "the query returns no columns",
@@ -199,36 +182,13 @@ def _column_names(connection: sa.Connection, audience: AudienceConfig, sql: str,
     return names
 
 
-def execute_user_sql(connection: sa.Connection, statement: str, where: str) -> sa.CursorResult[Any]:
-    try:
-        # Without parameters, so that a % or a : in the user's query means what it means in SQL.
-        return connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
-    except sa.exc.DBAPIError as error:
-        raise AudienceError(
-            f"the warehouse refused the query: {words_of(error)}",
-            where=where,
-            remedy="run the audience's SQL in your warehouse to see where it stops",
-        ) from None
-
-
 def _source_as_of(connection: sa.Connection, audience: AudienceConfig, as_of: datetime, where: str) -> datetime | None:
     """The time of the newest data, by the audience's ``freshness_sql``; a time without a zone counts as UTC."""
     if audience.freshness_sql is None:
         return None
     place = f"{where}, freshness_sql"
-    rows = execute_user_sql(connection, with_as_of(audience.freshness_sql.strip().rstrip(";"), as_of), place).fetchmany(
-        2
-    )
-    value = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, datetime.min.time())
-    if not isinstance(value, datetime):
-        found = "no time, as its table is empty" if value is None and len(rows) == 1 else "no single time"
-        raise AudienceError(
-            f"the query returns {found}: how old the audience's data is cannot be told",
-            where=place,
-            remedy="return one timestamp, e.g. SELECT max(loaded_at) FROM shop.events; or leave `freshness_sql` out",
-        )
+    remedy = "return one timestamp, e.g. SELECT max(loaded_at) FROM shop.events; or leave `freshness_sql` out"
+    value = time_of(connection, with_as_of(audience.freshness_sql, as_of), place, remedy)
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 

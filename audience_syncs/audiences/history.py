@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from audience_syncs.audiences.keys import MEMBER_KEY
-from audience_syncs.audiences.splits import GROUP
+from audience_syncs.model.splits import GROUP
 from audience_syncs.model.values import SplitSizes
 from audience_syncs.warehouse.connection import Warehouse
 from audience_syncs.warehouse.tables import snapshot_table

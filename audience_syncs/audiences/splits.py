@@ -23,13 +23,10 @@ import sqlalchemy as sa
 from audience_syncs.audiences.keys import MEMBER_KEY
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
-from audience_syncs.model.splits import Split
+from audience_syncs.model.splits import GROUP, Split
 from audience_syncs.model.values import Snapshot, SplitSizes
 from audience_syncs.warehouse.connection import Warehouse
-from audience_syncs.warehouse.dialect import Dialect
-
-GROUP = "_group"
-"""The member's group: a column of the snapshots of an audience with a split."""
+from audience_syncs.warehouse.expressions import EXPRESSIONS, SHARES
 
 _STEP, _WHOLE = 2654435769, 2**32
 """2^32 divided by the golden ratio: odd, so that 2^32 places are all different. Whole numbers, so that no warehouse rounds."""
@@ -40,9 +37,11 @@ def salt_of(audience: AudienceConfig) -> str:
     return (audience.split.salt if audience.split is not None else None) or audience.name
 
 
-def place_by_hash(dialect: Dialect, salt: str, member_key: sa.ColumnElement[str]) -> sa.ColumnElement[float]:
-    """The member's place without strata: the first 13 digits of md5(salt ':' key), as a part of 16^13."""
-    return dialect.fraction_of_hash(sa.literal(f"{salt}:", sa.Text).concat(member_key))
+def place_by_hash(warehouse: Warehouse, salt: str, text: sa.ColumnElement[str]) -> sa.ColumnElement[float]:
+    """A place by the first 13 hexadecimal digits of MD5 of ``salt:text``, as a part of 16^13: as many as a floating-point
+    number holds exactly."""
+    share = EXPRESSIONS[warehouse.dialect.name].share(salt, text)
+    return sa.cast(share, sa.Double) / sa.literal(float(SHARES), sa.Double)
 
 
 def group_at(split: Split, place: sa.ColumnElement[float]) -> sa.ColumnElement[str]:
@@ -59,18 +58,17 @@ def borders(split: Split) -> Iterator[tuple[str, float]]:
         yield group.name, round(percent, 9) / 100
 
 
-def group_column(audience: AudienceConfig, warehouse: Warehouse, member_key: str) -> str:
-    """The column ``_group`` as SQL, for the statement that makes a snapshot; ``member_key``: SQL of the key as text. Of a
-    stratified split it is empty until ``assign`` fills it."""
+def group_column(audience: AudienceConfig, warehouse: Warehouse) -> str:
+    """The column ``_group`` as SQL, for the statement that makes a snapshot of a query ``q``. Of a stratified split it is empty
+    until ``assign`` fills it."""
     split = audience.split
     assert split is not None
     group: sa.ColumnElement[Any] = sa.cast(sa.null(), sa.Text)
     if not split.stratify:
-        key = sa.literal_column(member_key, sa.Text)
-        group = sa.cast(group_at(split, place_by_hash(warehouse.dialect, salt_of(audience), key)), sa.Text)
-    compiled = group.compile(dialect=warehouse.engine.dialect, compile_kwargs={"literal_binds": True})
-    # Where there are no parameters, a % is one; SQLAlchemy doubles it for the driver's sake.
-    return f"{str(compiled).replace('%%', '%')} AS {GROUP}"
+        key = sa.table("q", sa.column(audience.primary_key)).c[audience.primary_key]
+        group = sa.cast(group_at(split, place_by_hash(warehouse, salt_of(audience), key)), sa.Text)
+    dialect = EXPRESSIONS[warehouse.dialect.name].dialect()
+    return f"{group.compile(dialect=dialect, compile_kwargs={'literal_binds': True})} AS {GROUP}"
 
 
 def check_columns(split: Split, names: list[str], where: str) -> None:
@@ -140,7 +138,7 @@ def _add_places(
         .subquery("taken")
     )
     order = sa.func.row_number().over(
-        partition_by=new.c.stratum, order_by=[place_by_hash(dialect, salt, new.c.member_key), new.c.member_key]
+        partition_by=new.c.stratum, order_by=[place_by_hash(warehouse, salt, new.c.member_key), new.c.member_key]
     )
     numbered = (
         sa.select(
@@ -152,7 +150,7 @@ def _add_places(
         .subquery("numbered")
     )
     start = sa.cast(
-        sa.func.floor(place_by_hash(dialect, salt, numbered.c.stratum) * sa.literal(float(_WHOLE), sa.Double)),
+        sa.func.floor(place_by_hash(warehouse, salt, numbered.c.stratum) * sa.literal(float(_WHOLE), sa.Double)),
         sa.BigInteger,
     )
     step = sa.literal(_STEP, sa.BigInteger)

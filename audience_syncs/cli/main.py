@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.cli import alerts, corrections, demo, destinations, metrics, orphans, switch, syncs
+from audience_syncs.cli import (
+    alerts,
+    columns,
+    corrections,
+    demo,
+    destinations,
+    metrics,
+    orphans,
+    size,
+    sql,
+    switch,
+    syncs,
+)
 from audience_syncs.model.errors import AudienceSyncsError
 
 app = typer.Typer(
@@ -18,9 +30,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(syncs.check)
+app.command("columns")(columns.columns)
 app.command("list")(syncs.list_)
 app.command("destinations")(destinations.destinations)
 app.command("status")(syncs.status)
+app.command("sql")(sql.sql)
+app.command("size")(size.size)
 app.command("plan")(syncs.plan)
 app.command("run")(syncs.run)
 app.command("runs")(corrections.runs)

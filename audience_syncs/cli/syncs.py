@@ -32,7 +32,10 @@ def check(
     json: Json = False,
 ) -> None:
     """Check the definitions: every mistake with file, line and what to do."""
-    problems = load_project(path.absolute() if path else default_defs_dir()).problems
+    project = load_project(path.absolute() if path else default_defs_dir())
+    problems = project.problems
+    for note in project.notes:
+        say(f"Note: {note}")
     if json:
         print_json([{**_place(problem), "message": problem.message, "remedy": problem.remedy} for problem in problems])
     elif problems:

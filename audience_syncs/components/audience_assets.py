@@ -15,6 +15,8 @@ from audience_syncs.components.selection import OneAsset
 from audience_syncs.components.sync_checks import audience_checks, broken_key, checks_of
 from audience_syncs.model.config import AudienceConfig, SourceConfig
 from audience_syncs.model.errors import AudienceError
+from audience_syncs.model.filter_words import reasons
+from audience_syncs.model.filters import audiences_in
 
 DAYS_PER_RUN = 30
 
@@ -46,6 +48,7 @@ def build_audience(
     key = audience_key(audience.name)
     spec = dg.AssetSpec(
         key,
+        deps=_upstream(audience),
         group_name=audience.name,
         kinds={"postgres", "sql"},
         description=_description(audience, source),
@@ -100,11 +103,23 @@ def build_audience(
     return AudienceDefinitions(evaluate, job)
 
 
+def _upstream(audience: AudienceConfig) -> list[dg.AssetKey]:
+    """The assets that make its model's tables, and the audiences its filter asks about."""
+    if audience.model is None:
+        return []
+    model = audience.refers_to.models[audience.model]
+    tables = [dg.AssetKey(asset.split("/")) for asset in model.assets]
+    others = audiences_in(audience.filter) if audience.filter is not None else []
+    return [*tables, *(audience_key(name) for name in others)]
+
+
 def _description(audience: AudienceConfig, source: SourceConfig) -> str:
     parts = [f"**{audience.label}**"]
     if audience.description:
         parts.append(audience.description.strip())
     parts.append(f"One member per `{audience.primary_key}`, from the source `{source.name}`.")
+    if audience.filter is not None:
+        parts.append("\n".join(f"- {reason}" for reason in reasons(audience.filter)))
     if audience.sql is not None:
         parts.append(f"```sql\n{audience.sql.strip()}\n```")
     return "\n\n".join(parts)

@@ -88,6 +88,16 @@ def snapshot_metadata(snapshot: Snapshot) -> Metadata:
         ),
         "sql": dg.MetadataValue.md(f"```sql\n{snapshot.sql.strip()}\n```"),
     }
+    if snapshot.funnel:
+        metadata["people"] = dg.MetadataValue.int(snapshot.people)
+        metadata["funnel"] = _table(
+            ["condition", "meet_it", "left_so_far"], [[s.condition, s.alone, s.left] for s in snapshot.funnel]
+        )
+    if snapshot.overlaps:
+        rows: list[Sequence[str | int]] = [
+            [o.audience, o.members, o.both, _percent(o.both, snapshot.members)] for o in snapshot.overlaps
+        ]
+        metadata["overlaps"] = _table(["audience", "members", "in_both", "of_this"], rows)
     if snapshot.preview:
         names = [column.name for column in snapshot.columns]
         metadata["preview_masked"] = _table(
@@ -343,6 +353,10 @@ def _database_words(error: Exception) -> str | None:
         f"[DATABASE] the warehouse refused a statement ({kind}{code}); its message is left out because it may quote "
         "a row\n  What to do: look into the warehouse's own log at this time; if it was restarted, run again"
     )
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
 def _reasons(counts: Sequence[RejectionCount]) -> dg.MetadataValue:

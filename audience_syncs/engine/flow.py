@@ -135,10 +135,11 @@ class Run:
             self.snapshot = self._snapshot_to_send()
             self.preparer = self._new_preparer()
             self.admitted = self._admit(connection)
-        except AudienceSyncsError as error:
-            connection.rollback()
-            if self.record_id is not None:
-                records.close_failed_run(connection, self.warehouse, self.record_id, str(error), self.clock())
+        except (AudienceSyncsError, sa.exc.SQLAlchemyError) as error:
+            if self.record_id is not None and not lost(connection):
+                connection.rollback()
+                text = str(error) if isinstance(error, AudienceSyncsError) else type(error).__name__
+                records.close_failed_run(connection, self.warehouse, self.record_id, text, self.clock())
             raise
 
     def _snapshot_to_send(self) -> Snapshot:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from audience_syncs.model.admission import Admission, Exclusion
 from audience_syncs.model.alerts import NotifyConfig
@@ -349,7 +350,7 @@ class AudienceConfig(Config):
         if self.model is None:
             for name in ("source", "primary_key"):
                 if not getattr(self, name):
-                    raise ValueError(f"an audience with `sql` needs `{name}`; add `{name}: ...`")
+                    raise PydanticCustomError("key_missing", "the key `{key}` is missing", {"key": name})
             for name in ("filter", "columns", "timezone"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"`{name}` is for audiences with a `model`; remove it, or write it into the SQL")

@@ -142,6 +142,9 @@ class Comparison(Config):
     def _one_operator(self) -> Comparison:
         given = self.operators
         if len(given) != 1:
+            empty = [name for name in OPERATORS if ("in_" if name == "in" else name) in self.model_fields_set]
+            if not given and empty:
+                raise ValueError(f"`{empty[0]}` has no value; write `is_null: true` for who has none")
             found = f"has several operators: {', '.join(given)}" if given else "has no operator"
             several = "use `all` with one condition for each" if given else f"add one of {', '.join(OPERATORS)}"
             raise ValueError(f"the comparison {found}; {several}")
@@ -425,7 +428,9 @@ class Rank(Config):
     """The people with the highest values."""
 
     count: int | None = Field(default=None, ge=1, description="So many people.")
-    percent: float | None = Field(default=None, gt=0, le=100, description="So many of a hundred.")
+    percent: float | None = Field(
+        default=None, gt=0, le=100, description="How many of a hundred people: more than 0, at most 100."
+    )
     by: str = Field(min_length=1, description="A column or a trait of the model: a number or a time.")
     lowest: bool = Field(default=False, description="The lowest values instead of the highest.")
     among: Condition | None = Field(default=None, description="Only people who meet this are ranked.")
@@ -446,7 +451,7 @@ class Top(Config):
 class Share(Config):
     """A random part, the same people each time."""
 
-    percent: float = Field(gt=0, le=100, description="Of a hundred, so many.")
+    percent: float = Field(gt=0, le=100, description="How many of a hundred people: more than 0, at most 100.")
     seed: str = Field(default="", max_length=200, description="Another seed chooses other people. Default: none.")
 
 

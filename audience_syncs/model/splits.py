@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from audience_syncs.model.names import Name
 from audience_syncs.model.strict import Config
 
+GROUP = "_group"
+"""The member's group: a column of the snapshots of an audience with a split, which may be mapped like any other."""
+
 HUNDRED = 1e-9
 """How far the percentages may be from a hundred: they are decimal fractions."""
 
@@ -15,7 +18,9 @@ class Group(Config):
     """One part of a split."""
 
     name: Name
-    percent: float = Field(gt=0, le=100, description="Of a hundred members, so many.")
+    percent: float = Field(
+        gt=0, le=100, description="How many of a hundred members: more than 0, and 100 together with the other groups."
+    )
     syncs: list[Name] = Field(
         default_factory=list,
         description="Syncs of the audience that this group is sent to. Without any, it is the holdout: sent nowhere.",

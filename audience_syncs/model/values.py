@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from audience_syncs.model.sizes import Overlap, Step
+
 
 class VerdictKind(StrEnum):
     """The destination's answer for one member."""
@@ -385,12 +387,18 @@ class Snapshot:
     source_as_of: datetime | None = None
     """The time of the newest data behind it, where the audience's ``freshness_sql`` tells."""
     duration_s: float = 0.0
+    split: SplitSizes | None = None
+    """How its members were divided into groups (column ``_group``); None without a split."""
     reused: bool = False
     """Whether it was there already when it was asked for."""
     preview: Sequence[Mapping[str, str]] = field(default_factory=tuple)
-    """A few rows, personal columns masked; filled by the evaluation only, never stored."""
-    split: SplitSizes | None = None
-    """How its members were divided into groups (column ``_group``); None without a split."""
+    """A few rows, personal columns masked; filled by the evaluation only, never stored, as is all that follows."""
+    people: int = 0
+    """Of the model; 0 for an audience with SQL."""
+    funnel: Sequence[Step] = field(default_factory=tuple)
+    """What each condition of the filter leaves."""
+    overlaps: Sequence[Overlap] = field(default_factory=tuple)
+    """With other audiences, by their last snapshots."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from audience_syncs.model.config import MappedField
-from audience_syncs.project.problems import Problem, YamlPath, choose_from
+from audience_syncs.model.filters import CONDITION_KINDS, OPERATORS
+from audience_syncs.project.problems import Problem, YamlPath, choose_from, nearest
 from audience_syncs.project.yaml_documents import Document
 
 _EXPECTED = {
@@ -45,33 +46,39 @@ def explain(
     problems: dict[tuple[YamlPath, str], Problem] = {}
     for detail in error.errors(include_url=False):
         path, branches = _real_path(detail, value)
+        if detail["type"] == "key_missing":  # a model's own rule about which keys it needs
+            path = (*path, detail["ctx"]["key"])
         if branches & _SCHEDULE_BRANCHES:
             path, wanted = _schedule_branch(path, detail, value)
             if wanted not in branches:
                 continue
         at = (*prefix, *path)
         if branches & _SCALAR_BRANCHES:
-            found = document.problem(at, "must be text, a number, true or false", "write a single value")
+            found = document.problem(at, f"must be {_scalars(model, path, value)}", _one_value(path))
         else:
-            found = _problem(detail, model, path, _value_at(value, path), document, at)
+            found = _problem(detail, model, path, value, document, at)
         problems.setdefault((at, found.message), found)
     return list(problems.values())
 
 
 def _problem(
-    detail: ErrorDetails, model: type[BaseModel], path: YamlPath, given: Any, document: Document, at: YamlPath
+    detail: ErrorDetails, model: type[BaseModel], path: YamlPath, value: Any, document: Document, at: YamlPath
 ) -> Problem:
     kind, context = detail["type"], detail.get("ctx", {})
-    described = _description(model, path)
+    described = _description(model, path, value)
+    given = _value_at(value, path)
+    if kind == "condition_unknown":
+        return _no_condition(model, path, value, document, at)
     if kind == "extra_forbidden":
-        known = sorted(_known_keys(model, path[:-1]))
-        remedy = choose_from(str(path[-1]), known, none="remove it")
+        remedy = _another_condition(path, value) or choose_from(
+            str(path[-1]), sorted(_known_keys(model, path[:-1], value)), none="remove it"
+        )
         return document.problem(at, f"unknown key `{path[-1]}`", remedy, of_key=True)
-    if kind == "missing":
+    if kind in ("missing", "key_missing"):
         remedy = f"add `{path[-1]}: ...`" + (f": {_lower(described)}" if described else "")
         return document.problem(at, f"the key `{path[-1]}` is missing", remedy)
     if kind in ("enum", "literal_error"):
-        words = _words(model, path)
+        words = _words(model, path, value)
         shown = f"`{given}` is none of its words" if isinstance(given, str) else f"{_named(given)} is none of its words"
         return document.problem(at, shown, choose_from(str(given), words, none=described))
     if kind == "value_error":
@@ -82,7 +89,7 @@ def _problem(
     if kind in _EXPECTED:
         if kind == "string_type" and isinstance(given, (bool, int, float)):
             return document.problem(at, f"must be text, not {_named(given)}", "put quotes around it")
-        expected = "a column's name, or a mapping" if _is_mapped_field(model, path) else _EXPECTED[kind]
+        expected = "a column's name, or a mapping" if _is_mapped_field(model, path, value) else _EXPECTED[kind]
         return document.problem(at, f"must be {expected}, not {_named(given)}", described)
     if kind == "string_pattern_mismatch":
         return document.problem(at, "is not written as it must be", described or f"pattern: {context.get('pattern')}")
@@ -163,52 +170,89 @@ def _branches(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
+def _meant(annotations: Sequence[Any], value: Any) -> Sequence[Any]:
+    """Of several models the one that a mapping is meant for: the first all of whose needed keys it has."""
+    models = [branch for branch in annotations if _is_model(branch)]
+    if len(models) > 1 and isinstance(value, Mapping):
+        for model in models:
+            needed = _needed_keys(model)
+            if needed and all(key in value for key in needed):
+                return [model]
+    return annotations
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _needed_keys(model: type[BaseModel]) -> list[str]:
+    return [_key(name, field) for name, field in model.model_fields.items() if field.is_required()]
+
+
+def _key(name: str, field: FieldInfo) -> str:
+    """How a field is written in YAML: `in`, where Python needs `in_`."""
+    return field.alias or name
+
+
 def _step(annotations: Iterable[Any], part: str | int) -> tuple[list[Any], FieldInfo | None]:
     """The types one step further down, and the field that leads there."""
     for annotation in annotations:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            field = annotation.model_fields.get(str(part))
-            if field is not None:
-                return list(_branches(field.annotation)), field
-        elif get_origin(annotation) in (dict, list):
+        origin = get_origin(annotation)
+        if _is_model(annotation):
+            for name, field in annotation.model_fields.items():
+                if _key(name, field) == part:
+                    return list(_branches(field.annotation)), field
+        elif origin is dict if isinstance(part, str) else origin in (list, tuple):
             return list(_branches(get_args(annotation)[-1])), None
     return [], None
 
 
-def _types_at(model: type[BaseModel], path: YamlPath) -> tuple[list[Any], FieldInfo | None]:
-    annotations, field = [model], None
-    for part in path:
-        annotations, field = _step(annotations, part)
-    return annotations, field
+def _types_at(model: type[BaseModel], path: YamlPath, value: Any) -> tuple[Sequence[Any], FieldInfo | None]:
+    """The types of what stands at a path, and its field; of several conditions the one that stands there."""
+    annotations: Sequence[Any] = [model]
+    field = None
+    for depth, part in enumerate(path):
+        annotations, field = _step(_meant(annotations, _value_at(value, path[:depth])), part)
+    return _meant(annotations, _value_at(value, path)), field
 
 
-def _known_keys(model: type[BaseModel], path: YamlPath) -> set[str]:
-    annotations, _ = _types_at(model, path)
+def _known_keys(model: type[BaseModel], path: YamlPath, value: Any) -> set[str]:
+    annotations, _ = _types_at(model, path, value)
     return {
-        name
+        _key(name, field)
         for annotation in annotations
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        for name in annotation.model_fields
+        if _is_model(annotation)
+        for name, field in annotation.model_fields.items()
     }
 
 
-def _description(model: type[BaseModel], path: YamlPath) -> str:
+def _description(model: type[BaseModel], path: YamlPath, value: Any) -> str:
     """Of the field at a path, or of the nearest above it that has one."""
     for depth in range(len(path), 0, -1):
-        _, field = _types_at(model, path[:depth])
+        _, field = _types_at(model, path[:depth], value)
         if field is not None and field.description:
             return field.description
     return ""
 
 
-def _is_mapped_field(model: type[BaseModel], path: YamlPath) -> bool:
-    annotations, _ = _types_at(model, path)
+def _is_mapped_field(model: type[BaseModel], path: YamlPath, value: Any) -> bool:
+    annotations, _ = _types_at(model, path, value)
     return MappedField in annotations
 
 
-def _words(model: type[BaseModel], path: YamlPath) -> list[str]:
+def _scalars(model: type[BaseModel], path: YamlPath, value: Any) -> str:
+    """What a single value may be, in words."""
+    annotations = set(_types_at(model, path, value)[0]) - {types.NoneType}
+    if annotations and annotations <= {int, float}:
+        return "a number"
+    if annotations == {int, float, str}:
+        return "a number, a day or a moment"
+    return "text, a number, true or false"
+
+
+def _words(model: type[BaseModel], path: YamlPath, value: Any) -> list[str]:
     """The words a closed list allows; for the schedule also how the other kinds are written."""
-    annotations, _ = _types_at(model, path)
+    annotations, _ = _types_at(model, path, value)
     words: list[str] = []
     for annotation in annotations:
         if isinstance(annotation, type) and issubclass(annotation, Enum):
@@ -218,3 +262,58 @@ def _words(model: type[BaseModel], path: YamlPath) -> list[str]:
     if path and path[-1] == "schedule":
         words += ["{every: 1 hour}", "{cron: '0 6 * * *', timezone: Europe/Berlin}"]
     return words
+
+
+# Conditions ---------------------------------------------------------------------------------------------------------
+
+_OTHER_WORDS = {
+    "and": "all",
+    "or": "any",
+    "not": "none",
+    "nor": "none",
+    "column": "property",
+    "field": "property",
+    "attribute": "property",
+    "event": "did",
+    "does": "did",
+    "didnt": "did_not",
+    "related": "has",
+    "hasnt": "has_no",
+    "audience": "in_audience",
+}
+"""What people write, and what it is called here."""
+
+
+def _no_condition(model: type[BaseModel], path: YamlPath, value: Any, document: Document, at: YamlPath) -> Problem:
+    """What stands where a condition belongs and begins with no kind's key: the key that was probably meant."""
+    annotations, _ = _types_at(model, path, value)
+    kinds = [key for branch in annotations if _is_model(branch) for key in _needed_keys(branch)]
+    begin = f"begin a condition with one of {', '.join(f'`{kind}:`' for kind in kinds)}"
+    given = _value_at(value, path)
+    if not isinstance(given, Mapping):
+        return document.problem(at, f"must be a condition (`key: value` lines), not {_named(given)}", begin)
+    for key in given:
+        if key in CONDITION_KINDS:
+            message = f"`{key}` is about people, not about rows"
+            remedy = f"of rows, conditions begin with {', '.join(f'`{kind}:`' for kind in kinds)}"
+            return document.problem((*at, key), message, remedy, of_key=True)
+        meant = _OTHER_WORDS.get(str(key).lower(), nearest(str(key), kinds))
+        if meant in kinds:
+            message = f"this is no condition: none begins with `{key}`"
+            return document.problem((*at, key), message, f"did you mean `{meant}`? Or {begin}", of_key=True)
+    if any(key in OPERATORS for key in given):
+        return document.problem(at, "this compares nothing: it names no column", "add `property: ...`, a column's name")
+    return document.problem(at, "this is no condition", begin)
+
+
+def _another_condition(path: YamlPath, value: Any) -> str:
+    """The remedy where two conditions were written into one mapping."""
+    beside = _value_at(value, path[:-1])
+    if path[-1] in CONDITION_KINDS and any(key in CONDITION_KINDS and key != path[-1] for key in beside):
+        return f"`{path[-1]}` begins another condition; write both below `all:`, each after a `- `"
+    return ""
+
+
+def _one_value(path: YamlPath) -> str:
+    several = {"equals": "in", "not_equals": "not_in"}.get(str(path[-1]))
+    return f"write a single value; for several, `{several}: [...]`" if several else "write a single value"

@@ -21,14 +21,19 @@ from audience_syncs.model.config import AudienceConfig, DestinationConfig, Sourc
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.schema import ModelConfig, RecordedColumns, Schema
 from audience_syncs.model.sequences import SequenceConfig
+from audience_syncs.project.audience_references import check_cycles, check_one_priority, check_priority
 from audience_syncs.project.columns import recorded_columns
 from audience_syncs.project.explain import explain
 from audience_syncs.project.inheritance import from_model, inherited
+from audience_syncs.project.members import check_exclusions, surprises
+from audience_syncs.project.models import check_model
+from audience_syncs.project.people import check_people
 from audience_syncs.project.problems import Problem, choose_from, nearest, refusal, shown_path
 from audience_syncs.project.rules import (
     check_audience,
     check_channels,
     check_destination,
+    check_name,
     check_sequence,
     check_shared_lists,
 )
@@ -91,6 +96,8 @@ class Project:
     sequences: dict[str, SequenceConfig] = field(default_factory=dict)
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
     problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    """What is right and may surprise; it stops nothing."""
     files: dict[tuple[Path, int], Located] = field(default_factory=dict, repr=False)
     """By folder and number of the document in its ``defs.yaml``, as Dagster names a component's place."""
 
@@ -127,8 +134,9 @@ def default_defs_dir(environ: Mapping[str, str] | None = None) -> Path:
     return Path(__file__).absolute().parent.parent / "defs"
 
 
-def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None) -> Project:
-    """Reads all definitions below a folder.
+def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None, *, with_columns: bool = True) -> Project:
+    """Reads all definitions below a folder. ``with_columns=False``: what is only wrong by the recorded columns is no problem,
+    as for those who are about to record them.
 
     Never raises for a mistake in YAML: mistakes are ``problems``, in the order of files and lines. Raises
     DefinitionError when the folder itself is not there.
@@ -138,7 +146,7 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None) -> Pr
             f"there is no folder {shown_path(defs_dir)}",
             remedy=f"set {DEFS_VARIABLE} to the folder with your definitions, or leave it unset for the project's own",
         )
-    reading = _Reading(os.environ if environ is None else environ)
+    reading = _Reading(os.environ if environ is None else environ, with_columns=with_columns)
     for file in definition_files(defs_dir, reading.problems):
         reading.read(file)
     reading.build()
@@ -155,6 +163,7 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None) -> Pr
         sequences=reading.sequences,
         alerts=reading.alerts,
         problems=reading.problems,
+        notes=reading.notes,
         files=reading.files,
     )
 
@@ -218,8 +227,9 @@ def _component_name(document: Document) -> str | None:
 class _Reading:
     """One pass over all files, then the questions between them."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, with_columns: bool) -> None:
         self.environ = environ
+        self.with_columns = with_columns
         self.sources: dict[str, SourceConfig] = {}
         self.destinations: dict[str, DestinationConfig] = {}
         self.models: dict[str, ModelConfig] = {}
@@ -229,6 +239,7 @@ class _Reading:
         self.sequences: dict[str, SequenceConfig] = {}
         self.alerts = AlertsConfig()
         self.problems: list[Problem] = []
+        self.notes: list[Problem] = []
         self.files: dict[tuple[Path, int], Located] = {}
         # Names of all that was found, also of what has mistakes: so that one mistake is not reported many times.
         self.named: dict[str, dict[str, Document]] = {kind: {} for kind in MODELS}
@@ -335,7 +346,8 @@ class _Reading:
         for folder in {written.document.file.parent for written in self.written}:
             found, problems = recorded_columns(folder)
             self.columns |= found
-            self.problems += problems
+            if self.with_columns:
+                self.problems += problems
 
     def keep(self, kind: str, document: Document, config: Definition) -> None:
         self.files[(document.file.parent, document.index)] = Located(kind, config, document)
@@ -358,10 +370,17 @@ class _Reading:
         """What only shows when everything is known: names of others, and what destinations can do."""
         broken: set[int] = set()
         known_channels = self.check_alerts()
+        schema = Schema(self.models, self.columns if self.with_columns else {}, self.audiences)
         for number, (kind, document, attributes, config) in enumerate(self.found):
             before = len(self.problems)
             if isinstance(config, DestinationConfig):
                 self.problems += check_destination(document, config)
+                self.problems += check_exclusions(document, config)
+            elif isinstance(config, ModelConfig):
+                sources = self.named["Source"]
+                self.problems += check_model(document, config, schema, sources=sources, with_columns=self.with_columns)
+                if len(self.problems) > before:
+                    self.drop(kind, document, config)  # now: what is about it is not looked at then
             elif kind == "Audience":
                 self.problems += check_audience(
                     document,
@@ -371,6 +390,15 @@ class _Reading:
                     destination_names=self.named["Destination"],
                     destinations=self.destinations,
                 )
+                audience = config if isinstance(config, AudienceConfig) else None
+                self.problems += check_people(document, attributes, audience, schema, self.destinations, self.named)
+                if audience is not None:
+                    self.notes += surprises(document, audience, schema)
+                if audience is not None and audience.model is not None and audience.model not in self.models:
+                    broken.add(number)  # it has nobody to choose from; reported with the model
+            elif isinstance(config, PriorityConfig):
+                self.problems += check_name(document, ("attributes", "name"), config.name)
+                self.problems += check_priority(document, config, schema, self.named["Audience"])
             elif isinstance(config, SequenceConfig):
                 self.problems += check_sequence(document, config, self.audiences, self.named["Audience"])
             if known_channels is not None:
@@ -379,6 +407,15 @@ class _Reading:
                 broken.add(number)
         whole = [(document, config) for _, document, _, config in self.found if isinstance(config, AudienceConfig)]
         self.problems += check_shared_lists(whole)
+        lists = [(document, config) for _, document, _, config in self.found if isinstance(config, PriorityConfig)]
+        self.problems += check_one_priority(lists)
+        for cycle, problem in check_cycles(whole):
+            self.problems.append(problem)
+            broken |= {
+                number
+                for number, (_, _, _, config) in enumerate(self.found)
+                if getattr(config, "name", "") in cycle and isinstance(config, AudienceConfig)
+            }
         for number in broken:
             kind, document, _, config = self.found[number]
             if config is not None:

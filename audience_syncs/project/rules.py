@@ -36,10 +36,10 @@ def check_audience(
 
     top: YamlPath = ("attributes",)
     if "model" in attributes:
-        yield from _check_reference(document, (*top, "model"), attributes["model"], "model", models)
+        yield from check_reference(document, (*top, "model"), attributes["model"], "model", models)
     else:
-        yield from _check_reference(document, (*top, "source"), attributes.get("source"), "source", sources)
-    yield from _check_name(document, (*top, "name"), attributes.get("name"))
+        yield from check_reference(document, (*top, "source"), attributes.get("source"), "source", sources)
+    yield from check_name(document, (*top, "name"), attributes.get("name"))
     yield from _check_owners(document, (*top, "owners"), attributes.get("owners"))
     yield from _check_tags(document, (*top, "tags"), attributes.get("tags"))
     syncs = attributes.get("syncs")
@@ -47,8 +47,8 @@ def check_audience(
         if not isinstance(written, dict):
             continue
         path: YamlPath = (*top, "syncs", number)
-        yield from _check_name(document, (*path, "name"), written.get("name"))
-        yield from _check_reference(
+        yield from check_name(document, (*path, "name"), written.get("name"))
+        yield from check_reference(
             document, (*path, "destination"), written.get("destination"), "destination", destination_names
         )
         yield from _check_cron(document, (*path, "schedule", "cron"), written.get("schedule"))
@@ -79,7 +79,7 @@ def check_sequence(
     """What is wrong with a sequence: steps that are no syncs, or that it cannot run. ``named``: audiences there are, also
     those with mistakes of their own."""
     top: YamlPath = ("attributes",)
-    yield from _check_name(document, (*top, "name"), sequence.name)
+    yield from check_name(document, (*top, "name"), sequence.name)
     if isinstance(sequence.schedule, After) and sequence.schedule.is_audience:
         remedy = "name an asset: `{after: audiences/NAME}`"
         yield document.problem((*top, "schedule", "after"), "a sequence has no audience of its own", remedy)
@@ -134,9 +134,10 @@ def check_shared_lists(audiences: Sequence[tuple[Document, AudienceConfig]]) -> 
                 )
 
 
-def _check_reference(
+def check_reference(
     document: Document, path: YamlPath, name: Any, what: str, known: Collection[str]
 ) -> Iterator[Problem]:
+    """A name that is not there: of a source, a model, a destination."""
     if isinstance(name, str) and name not in known:
         none = f"there is none yet; define it in a defs.yaml with `type: audience_syncs.components.{what.capitalize()}`"
         yield document.problem(path, f"there is no {what} `{name}`", choose_from(name, sorted(known), none=none))
@@ -152,10 +153,13 @@ def _check_cron(document: Document, path: YamlPath, schedule: Any) -> Iterator[P
             yield document.problem(path, objection, remedy)
 
 
-def _check_name(document: Document, path: YamlPath, name: Any) -> Iterator[Problem]:
+def check_name(document: Document, path: YamlPath, name: Any, *, of_key: bool = False) -> Iterator[Problem]:
+    """A name with two underscores in a row. ``of_key``: the name is itself a key."""
     # Jobs are called sync__<audience>__<sync>: with two underscores inside a name, two syncs could share one.
     if isinstance(name, str) and "__" in name:
-        yield document.problem(path, "a name must not contain two underscores in a row", "use a single one")
+        yield document.problem(
+            path, "a name must not contain two underscores in a row", "use a single one", of_key=of_key
+        )
 
 
 def _check_owners(document: Document, path: YamlPath, owners: Any) -> Iterator[Problem]:

@@ -53,6 +53,16 @@ class Document:
             key_node, value_node = found
         return _mark(key_node if of_key else value_node)
 
+    def written(self, path: YamlPath) -> str:
+        """A single value as it was written, without its quotes: `NO`, which YAML reads as false. Empty for anything else."""
+        node = self.node
+        for part in path:
+            found = _child(node, part)
+            if found is None:
+                return ""
+            node = found[1]
+        return node.value if isinstance(node, yaml.ScalarNode) else ""
+
     def problem(self, path: YamlPath, message: str, remedy: str = "", *, of_key: bool = False) -> Problem:
         """A problem at a path of this document."""
         line, column = self.position(path, of_key=of_key)
@@ -128,6 +138,8 @@ class _Builder:
                 self.note(key_node, path, "a key must be text", "put it in quotes, or indent what follows")
                 continue
             key = self.scalar(key_node, path)
+            if isinstance(key, bool):
+                key = key_node.value  # no key of ours is true or false; `on: yesterday` is one
             if not isinstance(key, str):
                 self.note(
                     key_node,

@@ -48,17 +48,8 @@ class Dialect(Protocol):
         """SHA-256 of a text, in hexadecimal."""
         ...
 
-    def fraction_of_hash(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[float]:
-        """A number from 0 to below 1: the first 13 hexadecimal digits of the text's MD5, divided by 16^13. They are 52 bits,
-        which a floating-point number holds exactly: it is the same in every warehouse."""
-        ...
-
     def text_of_row(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
         """Several values as one text, which tells null from an empty one."""
-        ...
-
-    def in_time_zone(self, connection: sa.Connection, zone: str) -> None:
-        """Times without a zone are of this one, for the current transaction."""
         ...
 
     def unnest(self, identifiers: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
@@ -155,22 +146,14 @@ class PostgreSQL:
 
     def digest_sum(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
         text = sa.func.md5(sa.cast(sa.func.row(*columns), sa.Text))
-        bits = sa.cast(sa.cast(sa.literal("x").op("||")(sa.func.left(text, 15)), _Bits(60)), sa.BigInteger)
+        bits = sa.cast(sa.cast(sa.literal("x").op("||")(sa.func.left(text, 15)), _Bit60()), sa.BigInteger)
         return sa.cast(sa.func.coalesce(sa.func.sum(bits), 0), sa.Text)
 
     def key_digest(self, key: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return sa.func.encode(sa.func.sha256(sa.func.convert_to(key, "UTF8")), "hex", type_=sa.Text)
 
-    def fraction_of_hash(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[float]:
-        digits = sa.literal("x", sa.Text).concat(sa.func.left(sa.func.md5(text), 13))
-        bits = sa.cast(sa.cast(digits, _Bits(52)), sa.BigInteger)
-        return sa.cast(bits, sa.Double) / sa.literal(float(16**13), sa.Double)
-
     def text_of_row(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
         return sa.cast(sa.func.row(*columns), sa.Text)
-
-    def in_time_zone(self, connection: sa.Connection, zone: str) -> None:
-        connection.execute(sa.select(sa.func.set_config("TimeZone", zone, True)))
 
     def unnest(self, identifiers: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
         return sa.func.unnest(identifiers, type_=sa.Text)
@@ -288,14 +271,11 @@ def _as_of_sqlalchemy(connection: sa.Connection, error: Exception, cursor: Any) 
     return wrapped
 
 
-class _Bits(sa.types.UserDefinedType[Any]):
+class _Bit60(sa.types.UserDefinedType[Any]):
     cache_ok = True
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-
     def get_col_spec(self, **_: Any) -> str:
-        return f"bit({self.count})"
+        return "bit(60)"
 
 
 def _lock_key(name: str) -> int:

@@ -177,6 +177,25 @@ def latest_snapshot(
     return None if row is None else snapshot_from_row(row)
 
 
+def latest_snapshots(
+    connection: sa.Connection, tables: StateTables, audiences: Collection[str], *, partitioned: bool = False
+) -> list[Snapshot]:
+    """As ``latest_snapshot``, for many audiences at once; those that were never evaluated are not in it."""
+    snapshots = tables.snapshots
+    of_kind = snapshots.c.partition_key.is_not(None) if partitioned else snapshots.c.partition_key.is_(None)
+    latest = newest_of(
+        audiences,
+        lambda audience: (
+            sa.select(snapshots.c.id)
+            .where(snapshots.c.audience == audience, snapshots.c.table_name.is_not(None), of_kind)
+            .order_by(snapshots.c.partition_key.desc(), snapshots.c.id.desc())
+            .limit(1)
+        ),
+    )
+    query = sa.select(snapshots).where(snapshots.c.id.in_(sa.select(latest.c.newest))).order_by(snapshots.c.audience)
+    return [snapshot_from_row(row) for row in connection.execute(query).mappings()]
+
+
 def snapshot_from_row(row: sa.RowMapping) -> Snapshot:
     """A row of ``snapshots`` as a value."""
     return Snapshot(

@@ -1,0 +1,226 @@
+"""One comparison as SQL: an operator on a column, by the kind of its values. See ``model.filters`` for what each means.
+
+What is returned may be null where the column is, which counts as "does not hold"; negative operators are never null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from audience_syncs.model.filters import NEGATIVE, Between, Comparison
+from audience_syncs.model.kinds import Kind
+from audience_syncs.model.moments import Day, length, moment
+from audience_syncs.warehouse.expressions import Expressions, as_text
+
+PLAIN_TEXTS = ("text", "varchar", "character varying", "char", "character", "bpchar", "string")
+"""Types of text that operators work on as they are; others (uuid, citext) are compared as their text."""
+
+Column = sa.ColumnElement[Any]
+Predicate = sa.ColumnElement[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A column, a trait or a timestamp: what can be compared."""
+
+    column: Column
+    kind: Kind
+
+
+def value_of(column: Column, kind: Kind, type_name: str) -> Value:
+    """A recorded column; types of text with rules of their own are taken as plain text."""
+    plain = kind is not Kind.TEXT or type_name.partition("(")[0].strip().lower() in PLAIN_TEXTS
+    return Value(column if plain else as_text(column), kind)
+
+
+def not_(predicate: Predicate) -> Predicate:
+    """Holds exactly where the other does not, also where that is null."""
+    return sa.not_(sa.func.coalesce(predicate, sa.false()))
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The moment that counts as now, where days begin, and the zone of columns without one."""
+
+    now: datetime
+    zone: ZoneInfo
+    columns_zone: ZoneInfo
+
+    @property
+    def today(self) -> date:
+        return self.now.astimezone(self.zone).date()
+
+    def read(self, text: str) -> Day | datetime:
+        return moment(text, self.now, self.zone)
+
+    def start(self, found: Day | datetime) -> datetime:
+        return found.start(self.zone) if isinstance(found, Day) else found
+
+    def literal(self, instant: datetime, kind: Kind) -> Column:
+        """An instant as it is compared with columns of that kind."""
+        if kind is Kind.TIMESTAMP:
+            return sa.literal(instant.astimezone(self.columns_zone).replace(tzinfo=None), sa.DateTime())
+        return sa.literal(instant.astimezone(UTC), sa.DateTime(timezone=True))
+
+    def is_past(self, value: Value) -> Predicate:
+        """Before now; of dates, up to today."""
+        if value.kind is Kind.DATE:
+            return value.column <= sa.literal(self.today, sa.Date())
+        return value.column < self.literal(self.now, value.kind)
+
+
+class Comparisons:
+    """Compiles comparisons for one warehouse at one moment."""
+
+    def __init__(self, expressions: Expressions, clock: Clock) -> None:
+        self._expressions = expressions
+        self._clock = clock
+
+    def holds(self, value: Value, comparison: Comparison) -> Predicate:
+        """The comparison as a predicate."""
+        operator, wanted = comparison.operator, comparison.value
+        if operator == "is_null":
+            return value.column.is_(None) if wanted else value.column.is_not(None)
+        positive = NEGATIVE.get(operator)
+        if positive is not None:
+            return not_(self._positive(value, positive, wanted, comparison.ignore_case))
+        return self._positive(value, operator, wanted, comparison.ignore_case)
+
+    def within(self, value: Value, window: str | Between) -> Predicate:
+        """Whether a row's time is in a window."""
+        if isinstance(window, str):
+            return self._in_last(value, window)
+        parts = []
+        if window.from_ is not None:
+            parts.append(self._not_before(value, self._clock.read(window.from_)))
+        if window.to is None:
+            parts.append(self._clock.is_past(value))
+        else:
+            end = self._clock.read(window.to)
+            # Of an instant, the end is not part of the window.
+            parts.append(self._up_to(value, end) if isinstance(end, Day) else self._before(value, end))
+        return sa.and_(*parts)
+
+    def _positive(self, value: Value, operator: str, wanted: Any, ignore_case: bool) -> Predicate:
+        if operator in ("equals", "in"):
+            several = wanted if operator == "in" else [wanted]
+            return self._one_of(value, several, ignore_case)
+        if operator in ("contains", "starts_with", "ends_with", "matches"):
+            return self._about_text(value.column, operator, wanted, ignore_case)
+        if operator == "between":
+            return self._between(value, *wanted)
+        if operator in ("greater_than", "at_least", "less_than", "at_most"):
+            number = _number(wanted)
+            return {
+                "greater_than": value.column > number,
+                "at_least": value.column >= number,
+                "less_than": value.column < number,
+                "at_most": value.column <= number,
+            }[operator]
+        if operator == "in_last":
+            return self._in_last(value, wanted)
+        if operator == "in_next":
+            return self._in_next(value, wanted)
+        found = self._clock.read(wanted)
+        if operator == "before":
+            return self._before(value, found)
+        if operator == "after":
+            return sa.not_(self._up_to(value, found))
+        return sa.and_(self._not_before(value, found), self._up_to(value, found))
+
+    def _one_of(self, value: Value, wanted: list[Any], ignore_case: bool) -> Predicate:
+        if value.kind is Kind.BOOLEAN:
+            return sa.or_(*(value.column.is_(sa.true() if flag else sa.false()) for flag in wanted))
+        literals = [self._literal(value.kind, one) for one in wanted]
+        column = value.column
+        if ignore_case and value.kind is Kind.TEXT:
+            column, literals = sa.func.lower(column), [sa.func.lower(one) for one in literals]
+        return column == literals[0] if len(literals) == 1 else column.in_(literals)
+
+    def _literal(self, kind: Kind, wanted: Any) -> Column:
+        if kind is Kind.DATE:
+            found = self._clock.read(str(wanted))
+            day = found.date if isinstance(found, Day) else found.astimezone(self._clock.zone).date()
+            return sa.literal(day, sa.Date())
+        if kind.is_time:
+            return self._clock.literal(self._clock.start(self._clock.read(str(wanted))), kind)
+        if kind.is_number:
+            return _number(wanted)
+        return sa.literal(str(wanted), sa.Text())
+
+    def _about_text(self, column: Column, operator: str, wanted: str, ignore_case: bool) -> Predicate:
+        if operator == "matches":
+            return self._expressions.matches(column, wanted, ignore_case=ignore_case)
+        if ignore_case:
+            column, wanted = sa.func.lower(column), wanted.lower()
+        if operator == "contains":
+            return column.contains(wanted, autoescape=True)
+        return (column.startswith if operator == "starts_with" else column.endswith)(wanted, autoescape=True)
+
+    def _between(self, value: Value, low: Any, high: Any) -> Predicate:
+        if not isinstance(low, str):
+            return sa.and_(value.column >= _number(low), value.column <= _number(high))
+        return sa.and_(self._not_before(value, self._clock.read(low)), self._up_to(value, self._clock.read(high)))
+
+    # Times: a day is as long as it is, an instant is one ------------------------------------------------------------
+
+    def _before(self, value: Value, found: Day | datetime) -> Predicate:
+        if value.kind is Kind.DATE:
+            return value.column < self._day(found)
+        return value.column < self._clock.literal(self._clock.start(found), value.kind)
+
+    def _not_before(self, value: Value, found: Day | datetime) -> Predicate:
+        if value.kind is Kind.DATE:
+            return value.column >= self._day(found)
+        return value.column >= self._clock.literal(self._clock.start(found), value.kind)
+
+    def _up_to(self, value: Value, found: Day | datetime) -> Predicate:
+        """Not later than a day or an instant, itself included."""
+        if value.kind is Kind.DATE:
+            return value.column <= self._day(found)
+        if isinstance(found, Day):
+            return value.column < self._clock.literal(found.end(self._clock.zone), value.kind)
+        return value.column <= self._clock.literal(found, value.kind)
+
+    def _in_last(self, value: Value, text: str) -> Predicate:
+        span = length(text)
+        if value.kind is Kind.DATE:
+            first = sa.literal(self._clock.today - span, sa.Date())
+            return sa.and_(value.column > first, self._clock.is_past(value))
+        begin = self._clock.literal(self._clock.now - span, value.kind)
+        return sa.and_(value.column >= begin, self._clock.is_past(value))
+
+    def _in_next(self, value: Value, text: str) -> Predicate:
+        span = length(text)
+        if value.kind is Kind.DATE:
+            today = self._clock.today
+            return sa.and_(
+                value.column >= sa.literal(today, sa.Date()), value.column < sa.literal(today + span, sa.Date())
+            )
+        now = self._clock.now
+        return sa.and_(
+            value.column >= self._clock.literal(now, value.kind),
+            value.column < self._clock.literal(now + span, value.kind),
+        )
+
+    def _day(self, found: Day | datetime) -> Column:
+        day = found.date if isinstance(found, Day) else found.astimezone(self._clock.zone).date()
+        return sa.literal(day, sa.Date())
+
+
+def _number(wanted: Any) -> Column:
+    """A number as it was written: 0.1 is a tenth, not the nearest binary fraction."""
+    if isinstance(wanted, float):
+        return sa.literal(Decimal(repr(wanted)), sa.Numeric(asdecimal=True))
+    return sa.literal(wanted, sa.BigInteger() if -(2**63) <= wanted < 2**63 else sa.Numeric())
+
+
+def interval(span: timedelta) -> Column:
+    """An absolute length."""
+    return sa.literal(span, sa.Interval())
