@@ -120,9 +120,7 @@ def _book(
 Division = tuple[str, bool]
 
 
-def _rows(
-    connection: sa.Connection, warehouse: Warehouse, table_name: str
-) -> tuple[sa.TableClause, Division | None]:
+def _rows(connection: sa.Connection, warehouse: Warehouse, table_name: str) -> tuple[sa.TableClause, Division | None]:
     """A snapshot's table, and how its members were divided; None without a split."""
     snapshots = warehouse.tables.snapshots
     stored = connection.scalar(sa.select(snapshots.c.split).where(snapshots.c.table_name == table_name))

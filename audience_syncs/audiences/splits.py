@@ -41,7 +41,7 @@ def place_by_hash(warehouse: Warehouse, salt: str, text: sa.ColumnElement[str]) 
     """A place by the first 13 hexadecimal digits of MD5 of ``salt:text``, as a part of 16^13: as many as a floating-point
     number holds exactly."""
     share = EXPRESSIONS[warehouse.dialect.name].share(salt, text)
-    return sa.cast(share, sa.Double) / sa.literal(float(SHARES), sa.Double)
+    return sa.type_coerce(sa.cast(share, sa.Double) / sa.literal(float(SHARES), sa.Double), sa.Double)
 
 
 def group_at(split: Split, place: sa.ColumnElement[float]) -> sa.ColumnElement[str]:

@@ -17,6 +17,7 @@ from audience_syncs.cli import (
     metrics,
     orphans,
     size,
+    splits,
     sql,
     switch,
     syncs,
@@ -36,6 +37,8 @@ app.command("destinations")(destinations.destinations)
 app.command("status")(syncs.status)
 app.command("sql")(sql.sql)
 app.command("size")(size.size)
+app.command("splits")(splits.splits)
+app.command("lift")(splits.lift)
 app.command("plan")(syncs.plan)
 app.command("run")(syncs.run)
 app.command("runs")(corrections.runs)

@@ -143,7 +143,7 @@ def numbers(
     """Delivered and accepted, of the members of the snapshot whom the sync sends; rejections by reason."""
     ledger = warehouse.tables.ledger
     members = snapshot_table(warehouse.schema, snapshot.table, ())
-    in_audience = sa.exists().where(members.c["_member_key"] == ledger.c.member_key)
+    in_audience: sa.ColumnElement[bool] = sa.exists().where(members.c["_member_key"] == ledger.c.member_key)
     kept_out = admitted.kept_out(ledger.c.member_key)
     if kept_out is not None:
         in_audience = sa.and_(in_audience, ~kept_out)

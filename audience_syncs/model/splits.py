@@ -67,6 +67,11 @@ class Split(Config):
     )
     conversions: dict[Name, Conversion] = Field(default_factory=dict, description="For the lift report.")
 
+    @property
+    def holdouts(self) -> list[str]:
+        """Groups without syncs."""
+        return [group.name for group in self.groups if not group.syncs]
+
     @model_validator(mode="after")
     def _whole(self) -> Split:
         names = [group.name for group in self.groups]
