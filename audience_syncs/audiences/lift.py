@@ -101,7 +101,9 @@ def _counts(
 ) -> tuple[dict[str, tuple[int, int]], int]:
     """Group -> people, and those of them who converted; and how many people were in several groups."""
     of_member = _members(warehouse, audience, split).subquery("of_member")
-    people = sa.select(of_member).where(of_member.c.groups == 1).cte("people")
+    people = (
+        sa.select(of_member).where(of_member.c.groups == 1).cte("audience_syncs_people")
+    )  # a name that hides no table of the user
     events = _conversions(connection, audience, name, conversion)
     in_time = [events.c.at >= people.c.since]
     if conversion.within is not None:
