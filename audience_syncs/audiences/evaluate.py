@@ -20,8 +20,10 @@ from audience_syncs.audiences.keys import MEMBER_KEY, checked_count
 from audience_syncs.audiences.preview import masked_preview
 from audience_syncs.audiences.query import Query, query_of, time_of
 from audience_syncs.audiences.size import funnel_of, overlaps_by_the_way
+from audience_syncs.audiences.splits import assign, check_columns, group_column
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
+from audience_syncs.model.splits import GROUP
 from audience_syncs.model.values import Column, Progress, Snapshot
 from audience_syncs.warehouse.connection import Warehouse, in_words
 from audience_syncs.warehouse.forgotten import is_forgotten
@@ -76,15 +78,20 @@ def evaluate_audience(
         snapshot_id = _reserve(connection, warehouse.tables, audience, query.shown, day, evaluated_at, run_id)
         table_name = f"snapshot_{snapshot_id}"
         qualified = f"{warehouse.schema}.{table_name}"
-        query.create_table(connection, f"TABLE {qualified}", audience.primary_key, MEMBER_KEY, ", q.*")
+        group = "" if audience.split is None else f"{group_column(audience, warehouse)}, "
+        query.create_table(connection, f"TABLE {qualified}", audience.primary_key, MEMBER_KEY, f", {group}q.*")
         source_as_of = _source_as_of(connection, audience, as_of, where)
         tell(Progress("check the keys", 0))
-        table = snapshot_table(warehouse.schema, table_name, tuple(names))
+        table = snapshot_table(warehouse.schema, table_name, (*names, *([GROUP] if audience.split is not None else [])))
         if connection.scalar(sa.select(sa.exists().select_from(warehouse.tables.forgotten))):
             forgotten = is_forgotten(warehouse, audience.primary_key, table.c[MEMBER_KEY])
             connection.execute(sa.delete(table).where(forgotten))
         members = checked_count(connection, table, audience, where)
         dialect.analyze(connection, qualified)
+        split = None
+        if audience.split is not None:
+            tell(Progress("divide into groups", 0, members))
+            split = assign(connection, warehouse, audience, table, evaluated_at)
         columns = _columns(connection, warehouse.schema, table_name, audience)
         snapshots = warehouse.tables.snapshots
         connection.execute(
@@ -95,6 +102,7 @@ def evaluate_audience(
                 columns=[asdict(column) for column in columns],
                 table_name=table_name,
                 source_as_of=source_as_of,
+                split=split.to_json() if split is not None else sa.null(),
             )
         )
         if within is None:
@@ -178,6 +186,8 @@ def _column_names(connection: sa.Connection, audience: AudienceConfig, query: Qu
             where=where,
             remedy="give that column another name with AS",
         )
+    if audience.split is not None:
+        check_columns(audience.split, names, where)
     return names
 
 
@@ -228,7 +238,7 @@ def _columns(connection: sa.Connection, schema: str, table_name: str, audience: 
     return tuple(
         Column(str(column["name"]), str(column["type"]), str(column["name"]) in personal)
         for column in found
-        if column["name"] != MEMBER_KEY
+        if column["name"] != MEMBER_KEY and not (column["name"] == GROUP and audience.split is not None)
     )
 
 

@@ -20,6 +20,7 @@ from audience_syncs.cli import (
     new,
     orphans,
     size,
+    splits,
     sql,
     switch,
     syncs,
@@ -40,6 +41,8 @@ app.command("status")(syncs.status)
 app.command("show")(configuration.show)
 app.command("sql")(sql.sql)
 app.command("size")(size.size)
+app.command("splits")(splits.splits)
+app.command("lift")(splits.lift)
 app.command("plan")(syncs.plan)
 app.command("run")(syncs.run)
 app.command("runs")(corrections.runs)

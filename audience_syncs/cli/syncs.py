@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -140,11 +141,19 @@ def plan_one(sync: str, *, json: bool) -> None:
         ("In audience", "Held at the destination", "Add", "Update", "Remove", "Without identifier"),
         [(preview.in_audience, preview.holding, counts.added, counts.updated, counts.removed, counts.unusable)],
     )
+    show_withheld(preview.withheld)
     if preview.reach is not None:
         show_reach(preview.reach)
     if preview.blocked:
         typer.echo(f"The guard would block it: {preview.blocked}")
         typer.echo(f"To send exactly this plan: audience-syncs approve {preview.sync} {preview.digest}")
+
+
+def show_withheld(withheld: Mapping[str, int]) -> None:
+    """Who of the audience is not sent, by reason; nothing where nothing keeps anybody out."""
+    if withheld:
+        counts = ", ".join(f"{reason} {members:,}" for reason, members in withheld.items())
+        typer.echo(f"{sum(withheld.values()):,} members are kept out: {counts}")
 
 
 def show_reach(reach: Reach) -> None:
@@ -186,7 +195,8 @@ def execute(
     json: bool,
     refresh: bool,
 ) -> None:
-    """Runs a sync and prints what came of it; ``refresh``: evaluates its audience first."""
+    """Runs a sync and prints what came of it; ``refresh``: evaluates its audience first, and those that go before it.
+    Of the latter, those that never were are evaluated anyway."""
     from audience_syncs.audiences import evaluate_audience
     from audience_syncs.destinations.registry import open_destination
     from audience_syncs.engine import run_sync
@@ -194,6 +204,9 @@ def execute(
     run_id = str(uuid.uuid4())
     destination = open_destination(project.destinations[sync.destination], variables)
     with progress_bar(sync_id(audience, sync)) as progress:
+        since = datetime.now(UTC) if refresh else datetime.min.replace(tzinfo=UTC)
+        for name in sync.admission.before:
+            evaluate_audience(project.audiences[name], warehouse, run_id=run_id, unless_since=since, progress=progress)
         if refresh:
             evaluate_audience(audience, warehouse, run_id=run_id, progress=progress)
         report = run_sync(audience, sync, destination, warehouse, run_id=run_id, options=options, progress=progress)
@@ -221,6 +234,7 @@ def print_report(report: SyncReport) -> None:
             )
         ],
     )
+    show_withheld(report.withheld)
     for count in report.rejections:
         typer.echo(f"{count.members:,} rejected: {count.reason_code} {count.reason}")
 

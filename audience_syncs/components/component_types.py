@@ -22,9 +22,10 @@ from audience_syncs.components.scaffolders import add_scaffolders
 from audience_syncs.components.sequence_jobs import Step, build_sequence
 from audience_syncs.components.sync_assets import build_sync
 from audience_syncs.components.sync_checks import identifier_columns
+from audience_syncs.components.sync_run import Evaluated
 from audience_syncs.model.admission import PriorityConfig
 from audience_syncs.model.alerts import AlertsConfig
-from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.schema import ModelConfig
 from audience_syncs.model.sequences import SequenceConfig
@@ -235,7 +236,9 @@ class Audience(dg.Component):
         schedules: list[dg.ScheduleDefinition] = []
         sensors: list[dg.SensorDefinition] = []
         for sync in audience.syncs:
-            delivered = build_sync(audience, sync, source, self.project.destinations[sync.destination], identifiers)
+            destination = self.project.destinations[sync.destination]
+            first = _first(sync, self.project)
+            delivered = build_sync(audience, sync, source, destination, identifiers, first)
             assets.append(delivered.asset)
             checks += delivered.checks
             jobs.append(delivered.job)
@@ -319,6 +322,7 @@ class Sequence(dg.Component):
             self.project.sources[audience.source],
             self.project.destinations[sync.destination],
             identifier_columns(audience, self.project.destinations),
+            _first(sync, self.project),
         )
 
 
@@ -345,6 +349,12 @@ class Alerts(dg.Component):
     def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
         # The sensor `sync_health` goes by it; by itself it is nothing Dagster runs.
         return dg.Definitions()
+
+
+def _first(sync: SyncConfig, project: Project) -> list[Evaluated]:
+    """The audiences that go before the sync's own, which its runs evaluate first."""
+    audiences = [project.audiences[name] for name in sync.admission.before]
+    return [Evaluated(audience, identifier_columns(audience, project.destinations)) for audience in audiences]
 
 
 def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadContext) -> tuple[Definition, Project]:

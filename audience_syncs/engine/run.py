@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -34,6 +35,9 @@ class PlanPreview:
     sync: str
     snapshot_id: int
     in_audience: int
+    """Members of the snapshot who are sent."""
+    withheld: Mapping[str, int]
+    """Those who are not, by the reason."""
     holding: int
     counts: PlanCounts
     digest: str
@@ -92,7 +96,8 @@ def _preview(run: Run, plan: Plan) -> PlanPreview:
     return PlanPreview(
         sync=run.name,
         snapshot_id=run.snapshot.id,
-        in_audience=run.snapshot.members,
+        in_audience=run.admitted.members,
+        withheld=run.admitted.withheld,
         holding=plan.holding,
         counts=plan.counts,
         digest=plan.digest,
@@ -121,7 +126,7 @@ def run_sync(
 
         SyncLocked         another run of this sync is under way
         GuardBlocked       the plan is beyond the guard's limits; nothing was sent
-        AudienceError      no snapshot yet, or it lacks a mapped column
+        AudienceError      no snapshot yet, or it lacks a mapped column, or whom to keep out cannot be decided
         DefinitionError    the definition names another list than the one this sync keeps
         DestinationError   access refused, list gone, platform down
         SourceError        the warehouse failed or was lost; the next run settles what was under way

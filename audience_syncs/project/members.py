@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audience_syncs.model.admission import Exclusion
-from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, ModeFamily, SyncConfig
 from audience_syncs.model.schema import ModelConfig, Schema
+from audience_syncs.model.splits import GROUP
 from audience_syncs.project.comparisons import value_misfit
 from audience_syncs.project.parts import Part, members, people
 from audience_syncs.project.problems import Problem, YamlPath, choose_from
@@ -38,9 +39,12 @@ def check_members(
         written = attributes["syncs"][number]["mapping"]
         for field in sync.mapping:
             for at, column in _mapped_columns((*path, "mapping", field), sync, field, written[field]):
-                yield from _missing(document, at, column, part, audience, model)
+                if column != GROUP or audience.split is None:
+                    yield from _missing(document, at, column, part, audience, model)
         destination = destinations.get(sync.destination)
-        for exclusion in destination.exclude if destination is not None else ():
+        # Whom a destination excludes may well be taken out of a list.
+        excludes = sync.mode.family is not ModeFamily.OUT_OF_LIST
+        for exclusion in destination.exclude if destination is not None and excludes else ():
             yield from _check_exclusion(document, path, exclusion, part, sync)
 
 

@@ -50,6 +50,10 @@ class Dialect(Protocol):
         """SHA-256 of a text, in hexadecimal."""
         ...
 
+    def text_of_row(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
+        """Several values as one text, which tells null from an empty one."""
+        ...
+
     def unnest(self, identifiers: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
         """One row per identifier, in a select list."""
         ...
@@ -150,6 +154,9 @@ class PostgreSQL:
 
     def key_digest(self, key: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return sa.func.encode(sa.func.sha256(sa.func.convert_to(key, "UTF8")), "hex", type_=sa.Text)
+
+    def text_of_row(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
+        return sa.cast(sa.func.row(*columns), sa.Text)
 
     def unnest(self, identifiers: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
         return sa.func.unnest(identifiers, type_=sa.Text)

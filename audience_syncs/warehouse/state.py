@@ -9,7 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from audience_syncs.model.errors import SourceError
-from audience_syncs.model.values import Column, MatchedUsers, Reach, RejectionCount, RunStatus, Snapshot, SyncRun
+from audience_syncs.model.values import (
+    Column,
+    MatchedUsers,
+    Reach,
+    RejectionCount,
+    RunStatus,
+    Snapshot,
+    SplitSizes,
+    SyncRun,
+)
 from audience_syncs.warehouse.connection import Warehouse
 from audience_syncs.warehouse.migrations import migrate
 from audience_syncs.warehouse.tables import STATE_VERSION, StateTables
@@ -219,6 +228,7 @@ def snapshot_from_row(row: sa.RowMapping) -> Snapshot:
         partition=row["partition_key"],
         source_as_of=row["source_as_of"],
         duration_s=row["duration_s"],
+        split=SplitSizes.from_json(row["split"]) if row["split"] else None,
     )
 
 
@@ -250,6 +260,7 @@ def sync_run_from_row(row: sa.RowMapping, matched: MatchedUsers | None, last_goo
         unknown=row["unknown"],
         requests=row["requests"],
         reach=Reach.from_json(row["reach"]) if row["reach"] else None,
+        withheld=row["withheld"] or {},
     )
 
 
