@@ -113,9 +113,6 @@ def _description(audience: AudienceConfig, sync: SyncConfig, destination: Destin
     if sync.description:
         parts.append(sync.description.strip())
     parts.append(f"Mode `{sync.mode.value}`; who leaves the audience {leaves.get(sync.removal.value, 'stays')}.")
-    fields = (
-        f"- `{name}` from {f'`{field.column}`' if field.column is not None else 'a constant'}"
-        for name, field in sync.mapping.items()
-    )
+    fields = (f"- `{name}` from {field.in_words}" for name, field in sync.mapping.items())
     parts.append("\n".join(fields))
     return "\n\n".join(parts)
