@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audience_syncs.cli import alerts, corrections, demo, destinations, metrics, orphans, switch, syncs
+from audience_syncs.cli import alerts, corrections, demo, destinations, metrics, orphans, suggest, switch, syncs
 from audience_syncs.model.errors import AudienceSyncsError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("check")(syncs.check)
 app.command("list")(syncs.list_)
 app.command("destinations")(destinations.destinations)
+app.command("suggest")(suggest.suggest)
 app.command("status")(syncs.status)
 app.command("plan")(syncs.plan)
 app.command("run")(syncs.run)
