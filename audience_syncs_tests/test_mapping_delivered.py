@@ -235,7 +235,7 @@ def test_an_object_arrives_as_one_and_is_replaced_as_a_whole(name: str, url: str
     assert held()["home"] == WITHOUT_CITY
 
 
-def test_an_object_goes_to_a_webhook_and_an_api_as_json(url: str, shop: Shop) -> None:
+def test_an_object_goes_to_a_webhook_as_json(url: str, shop: Shop) -> None:
     hook = open_destination(
         DestinationConfig.model_validate(
             {
