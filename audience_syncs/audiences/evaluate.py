@@ -229,10 +229,11 @@ def _reserve(
 
 def _columns(connection: sa.Connection, schema: str, table_name: str, audience: AudienceConfig) -> tuple[Column, ...]:
     personal = set(audience.personal) | {
-        field.column
+        column
         for sync in audience.syncs
         for field in sync.mapping.values()
-        if field.column and field.column != audience.primary_key
+        for column in field.columns
+        if column not in (audience.primary_key, field.region)
     }
     found = sa.inspect(connection).get_columns(table_name, schema=schema)
     return tuple(

@@ -22,6 +22,7 @@ from audience_syncs.cli import (
     size,
     splits,
     sql,
+    suggest,
     switch,
     syncs,
 )
@@ -37,6 +38,7 @@ app.command("check")(syncs.check)
 app.command("columns")(columns.columns)
 app.command("list")(syncs.list_)
 app.command("destinations")(destinations.destinations)
+app.command("suggest")(suggest.suggest)
 app.command("status")(syncs.status)
 app.command("show")(configuration.show)
 app.command("sql")(sql.sql)

@@ -125,10 +125,7 @@ def _description(audience: AudienceConfig, sync: SyncConfig, destination: Destin
     kept_out = kept_out_in_words(sync)
     if kept_out:
         parts.append("\n".join(f"- {line}" for line in kept_out))
-    fields = (
-        f"- `{name}` from {f'`{field.column}`' if field.column is not None else 'a constant'}"
-        for name, field in sync.mapping.items()
-    )
+    fields = (f"- `{name}` from {field.in_words}" for name, field in sync.mapping.items())
     parts.append("\n".join(fields))
     return "\n\n".join(parts)
 

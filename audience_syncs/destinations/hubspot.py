@@ -20,7 +20,15 @@ from typing import Any
 from urllib.parse import quote
 
 from audience_syncs.destinations import hubspot_records
-from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest, Tells
+from audience_syncs.destinations.contract import (
+    Account,
+    DestinationSpec,
+    Empties,
+    FieldSpec,
+    ListMember,
+    ListRequest,
+    Tells,
+)
 from audience_syncs.destinations.http import Answer, HttpClient
 from audience_syncs.destinations.hubspot_contacts import (
     NO_ADDRESS,
@@ -89,6 +97,8 @@ SPEC = DestinationSpec(
     reads_members=True,
     tells_matched_users=Tells.YES,
     docs="docs/destinations/hubspot.md",
+    empties=Empties.ASKED,
+    never_emptied=hubspot_records.NEVER_EMPTIED,
 )
 
 

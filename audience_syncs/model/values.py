@@ -40,18 +40,28 @@ ACCEPTED = Verdict(VerdictKind.ACCEPTED)
 FieldValue = str | list[str]
 """A field as the platform wants it: normalised and, where the platform wants that, hashed. A list holds several
 identifiers of one person."""
+JsonObject = dict[str, Any]
+"""A field made of several values, for platforms that take nested ones: names to text, numbers, booleans, lists, objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One member as sent. For a removal, ``fields`` holds only identifiers, as they were sent when added.
 
-    ``new``: nothing of them was accepted before, as far as we know.
+    ``new``: nothing of them was accepted before, as far as we know. ``objects`` and ``clears`` (fields to be emptied, as the row
+    has nothing for them) are only ever filled for destinations whose declaration says that they take such.
     """
 
     fields: Mapping[str, FieldValue]
     remote_id: str | None = None
     new: bool = False
+    objects: Mapping[str, JsonObject] = field(default_factory=dict)
+    clears: tuple[str, ...] = ()
+
+    @property
+    def everything(self) -> dict[str, Any]:
+        """All fields for a platform that takes JSON: objects are nested, and null empties."""
+        return {**self.fields, **self.objects, **dict.fromkeys(self.clears)}
 
 
 class JobNotes(Protocol):

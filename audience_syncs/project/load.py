@@ -20,6 +20,7 @@ from audience_syncs.model.admission import PriorityConfig
 from audience_syncs.model.alerts import AlertsConfig
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, sync_id
 from audience_syncs.model.errors import DefinitionError
+from audience_syncs.model.kinds import Kind
 from audience_syncs.model.schema import ModelConfig, RecordedColumns, Schema
 from audience_syncs.model.sequences import SequenceConfig
 from audience_syncs.model.templates import SyncTemplateConfig
@@ -29,6 +30,7 @@ from audience_syncs.project.combine import check_template, combine, template_lay
 from audience_syncs.project.dg_projects import dg_defs_dir
 from audience_syncs.project.explain import explain
 from audience_syncs.project.inheritance import from_model, inherited
+from audience_syncs.project.mapping import kinds_of
 from audience_syncs.project.members import check_exclusions, surprises
 from audience_syncs.project.models import check_model
 from audience_syncs.project.origins import Layer, MergedDocument, SyncOrigins, told_once
@@ -474,6 +476,7 @@ class _Reading:
                     models=self.named["Model"],
                     destination_names=self.named["Destination"],
                     destinations=self.destinations,
+                    kinds=self.kinds_of(attributes),
                 )
                 audience = config if isinstance(config, AudienceConfig) else None
                 self.problems += check_people(document, attributes, audience, schema, self.destinations, self.named)
@@ -507,6 +510,16 @@ class _Reading:
             kind, document, _, config = self.found[number]
             if config is not None:
                 self.drop(kind, document, config)
+
+    def kinds_of(self, audience: Mapping[str, Any]) -> dict[str, Kind]:
+        """The kinds of an audience's columns, as far as they are recorded."""
+        name, model, columns = (audience.get(key) for key in ("name", "model", "columns"))
+        return kinds_of(
+            Schema(self.models, self.columns),
+            audience=name if isinstance(name, str) else "",
+            model=None if model is None else str(model),
+            columns=columns if isinstance(columns, list) else None,
+        )
 
     def check_alerts(self) -> Collection[str] | None:
         """There is one definition of alerts at most. Answers the channels' names; None where it has mistakes."""
