@@ -145,6 +145,14 @@ def test_a_part_that_fails_is_named_and_the_others_are_recorded(engine: sa.Engin
     assert rows["carts"]["status"] == "unchanged"
 
 
+def test_a_query_that_names_a_column_twice_is_refused(engine: sa.Engine, tmp_path: Path) -> None:
+    text = MODEL.replace("SELECT person,", "SELECT person, 1 AS total,")
+    write(tmp_path / "defs", people=text)
+    shown = run(code=1)
+    assert "people.orders: failed: the query names total twice; give each column a name of its own" in shown
+    assert "people.clubs: 2 columns, recorded for the first time" in shown
+
+
 def test_only_what_is_named_is_asked(engine: sa.Engine, tmp_path: Path) -> None:
     rows = json.loads(run("carts", "--json"))
     assert [(row["part"], row["status"]) for row in rows] == [("carts", "new")]

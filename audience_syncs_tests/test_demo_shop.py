@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from audience_syncs.demo.shop import ShopError, create_shop, shop_exists, shop_now, tick
-from audience_syncs.project import default_defs_dir, load_project
+from audience_syncs.project import configured_defs_dir, load_project
 
 TABLES = ("users", "events", "orders", "order_items", "products", "clock")
 
@@ -157,7 +157,7 @@ def test_nobody_gets_the_id_of_somebody_who_left(engine: sa.Engine) -> None:
 
 def test_a_day_moves_people_in_and_out_of_every_audience_and_changes_some(engine: sa.Engine) -> None:
     create_shop(engine, users=20_000)
-    audiences = load_project(default_defs_dir({}), {}).audiences.values()
+    audiences = load_project(configured_defs_dir({}), {}).audiences.values()
 
     def members(sql: str) -> dict[int, tuple[object, ...]]:
         with engine.connect() as connection:
@@ -176,7 +176,7 @@ def test_a_day_moves_people_in_and_out_of_every_audience_and_changes_some(engine
 
 def test_only_who_agreed_to_ads_and_to_marketing_is_in_an_audience(engine: sa.Engine) -> None:
     create_shop(engine, users=5_000)
-    for audience in load_project(default_defs_dir({}), {}).audiences.values():
+    for audience in load_project(configured_defs_dir({}), {}).audiences.values():
         members = f"SELECT count(*) FROM ({audience.sql}) q JOIN shop.users u USING (user_id)"
         assert one(engine, members) > 0, audience.name
         assert one(engine, f"{members} WHERE NOT (u.ads_consent AND u.marketing_consent)") == 0, audience.name
@@ -293,7 +293,7 @@ def test_the_work_is_done_in_the_database_whatever_the_number_of_users(engine: s
 @pytest.mark.parametrize("users, least", [(2_000, 10), (50_000, 500)])
 def test_the_audiences_of_the_demo_have_believable_sizes(engine: sa.Engine, users: int, least: int) -> None:
     create_shop(engine, users=users)
-    project = load_project(default_defs_dir({}), {})
+    project = load_project(configured_defs_dir({}), {})
     assert project.problems == []
     assert len(project.audiences) >= 3
     for audience in project.audiences.values():

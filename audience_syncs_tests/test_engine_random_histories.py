@@ -1,12 +1,13 @@
 """After any history of people and faults, one clean run makes the list the audience: tried with random histories.
 
 Each history changes people at random (enter, leave, change, swap and share emails and phones, lose them), changes the
-mapping, and runs the sync while the platform throttles, loses requests or answers, rejects members, refuses batches,
+mapping, gives and takes consents, suppresses emails, moves people into an audience that goes first, and runs the sync while the platform throttles, loses requests or answers, rejects members, refuses batches,
 revokes access, or our own process is stopped between sending and booking. Then everything is healed and one run must do.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from audience_syncs.audiences import evaluate_audience
 from audience_syncs.engine import run_sync
+from audience_syncs.model.admission import Admission, Exclusion
 from audience_syncs.model.config import AudienceConfig, GuardConfig, SyncConfig
 from audience_syncs.model.errors import AudienceSyncsError
 from audience_syncs.model.values import Batch, RunOptions, SyncReport
@@ -45,6 +47,21 @@ FAULTS = [
 ]
 
 
+EXCLUSIONS = (
+    Exclusion(name="no_consent", column="consent", unless=[True]),
+    Exclusion(name="suppressed", sql="SELECT address FROM suppressed", match="email", ignore_case=True),
+)
+SPLIT = {"groups": [{"name": "one", "percent": 75, "syncs": ["list"]}, {"name": "held", "percent": 25}]}
+
+ADMISSIONS = (
+    Admission(),
+    Admission(),
+    Admission(EXCLUSIONS),
+    Admission(EXCLUSIONS, before=("vip",)),
+    Admission(EXCLUSIONS, before=("vip",), groups=("one",)),
+)
+
+
 class Cancelled(BaseException):
     """A person stops the run: it may still book and settle."""
 
@@ -58,13 +75,21 @@ class History:
         self.list = PersonList(batch_size=self.random.choice([1, 2, 3, 7]), concurrency=self.random.choice([1, 1, 3]))
         self.people: dict[str, tuple[str | None, str | None]] = {}
         self.mapping = MAPPINGS[0]
+        self.admission = self.random.choice(ADMISSIONS)
+        self.mode = self.random.choice(["mirror", "mirror", "add"])
+        self.consents: dict[str, bool | None] = {}
+        self.suppressed: set[str] = set()
+        self.vips: set[str] = set()
         self.strangers = {f"EMAIL:{email_hash('stranger@example.com')}"}
         for stranger in self.strangers:
             self.list.people[stranger] = {"EMAIL": {stranger.removeprefix("EMAIL:")}}
         with warehouse.engine.begin() as connection:
             connection.exec_driver_sql("DROP SCHEMA IF EXISTS audience_syncs CASCADE")
-            connection.exec_driver_sql("DROP TABLE IF EXISTS people")
-            connection.exec_driver_sql("CREATE TABLE people (id text, email text, phone text, first_name text)")
+            connection.exec_driver_sql("DROP TABLE IF EXISTS people, suppressed, vips")
+            connection.exec_driver_sql(
+                "CREATE TABLE people (id text, email text, phone text, first_name text, consent boolean)"
+            )
+            connection.exec_driver_sql("CREATE TABLE suppressed (address text); CREATE TABLE vips (id text)")
 
     def email(self) -> str:
         return f"e{self.random.randrange(8)}@example.com"
@@ -91,6 +116,25 @@ class History:
                 self.people[key], self.people[other] = self.people[other], self.people[key]
         if self.random.random() < 0.15:
             self.mapping = self.random.choice(MAPPINGS)
+        for _ in range(self.random.randrange(4)):
+            key = str(self.random.randrange(9))
+            self.consents[key] = self.random.choice([True, True, False, None])
+            self.suppressed ^= {self.email()} if self.random.random() < 0.4 else set()
+            self.vips ^= {str(self.random.randrange(9))}
+
+    def is_admitted(self, key: str) -> bool:
+        """Whom the sync may send now, worked out without SQL."""
+        email = self.people[key][0]
+        if self.admission.exclusions and (self.consents.get(key, True) is not True or email in self.suppressed):
+            return False
+        if self.admission.before and key in self.vips:
+            return False
+        digits = hashlib.md5(f"people:{key}".encode(), usedforsecurity=False).hexdigest()[:13]
+        return self.admission.groups is None or int(digits, 16) / 16**13 < 0.75
+
+    @property
+    def admitted(self) -> dict[str, tuple[str | None, str | None]]:
+        return {key: person for key, person in self.people.items() if self.is_admitted(key)}
 
     def fault(self, operation: str, batch: Batch) -> str:
         return self.random.choice(["ok"] * 6 + FAULTS)
@@ -100,24 +144,34 @@ class History:
             connection.exec_driver_sql("DELETE FROM people")
             for key, (email, phone) in self.people.items():
                 connection.execute(
-                    sa.text("INSERT INTO people VALUES (:key, :email, :phone, 'Zoë')"),
-                    {"key": key, "email": email, "phone": phone},
+                    sa.text("INSERT INTO people VALUES (:key, :email, :phone, 'Zoë', :consent)"),
+                    {"key": key, "email": email, "phone": phone, "consent": self.consents.get(key, True)},
                 )
+            connection.exec_driver_sql("DELETE FROM suppressed; DELETE FROM vips")
+            for email in self.suppressed:
+                connection.execute(sa.text("INSERT INTO suppressed VALUES (:email)"), {"email": f" {email.upper()} "})
+            for key in self.vips:
+                connection.execute(sa.text("INSERT INTO vips VALUES (:key)"), {"key": key})
         destination = self.list if healthy else _Faulty(self.list, self)
         sync = SyncConfig.model_validate(
             {
                 "destination": "list",
                 "mapping": self.mapping,
+                "mode": self.mode,
                 "guard": GuardConfig(allow_empty=True, max_unusable_percent=100).model_dump(),
             }
+        ).admitting(self.admission)
+        audience = AudienceConfig.model_validate(
+            {
+                "name": "people",
+                "source": "shop",
+                "primary_key": "id",
+                "sql": "SELECT id, email, phone, first_name, consent FROM people",
+                "split": SPLIT if self.admission.groups is not None else None,
+            }
         )
-        audience = AudienceConfig(
-            name="people",
-            source="shop",
-            primary_key="id",
-            sql="SELECT id, email, phone, first_name FROM people",
-            syncs=[sync],
-        )
+        vip = AudienceConfig(name="vip", source="shop", primary_key="id", sql="SELECT id FROM vips")
+        evaluate_audience(vip, self.warehouse, run_id="run")
         evaluate_audience(audience, self.warehouse, run_id="run")
         options = RunOptions(retry_rejected=healthy)
         try:
@@ -199,7 +253,7 @@ def test_after_any_history_one_clean_run_makes_the_list_the_audience(
         history.run(healthy=True)
         usable = [
             key
-            for key, (email, phone) in history.people.items()
+            for key, (email, phone) in history.admitted.items()
             if email or (phone and "PHONE" in history.mapping) or "EXTERN_ID" in history.mapping
         ]
         assert len(history.list.calls) == calls, f"history {seed}: the second run sent something"
@@ -211,7 +265,12 @@ def _heal(history: History) -> None:
 
 
 def _check(history: History, report: SyncReport, warehouse: Warehouse, seed: int) -> None:
-    expected = {email_hash(email) for email, _ in history.people.values() if email}
+    assert report.in_audience == len(history.admitted), f"history {seed}: in audience"
+    assert report.in_audience + sum(report.withheld.values()) == len(history.people), f"history {seed}: counts"
+    if history.mode == "add":
+        _check_added(history, warehouse, seed)
+        return
+    expected = {email_hash(email) for email, _ in history.admitted.values() if email}
     strangers = {stranger.removeprefix("EMAIL:") for stranger in history.strangers}
     assert history.list.emails() - strangers == expected, f"history {seed}: the list is not the audience"
     assert strangers <= history.list.emails(), f"history {seed}: a stranger was removed"
@@ -222,5 +281,26 @@ def _check(history: History, report: SyncReport, warehouse: Warehouse, seed: int
                 sa.text("SELECT member_key, identifiers FROM audience_syncs.ledger")
             )
         }
-    wanted = {key: {f"EMAIL:{email_hash(email)}"} if email else set() for key, (email, _) in history.people.items()}
+    wanted = {key: {f"EMAIL:{email_hash(email)}"} if email else set() for key, (email, _) in history.admitted.items()}
     assert ledger == wanted, f"history {seed}: the ledger is not the list"
+
+
+def _check_added(history: History, warehouse: Warehouse, seed: int) -> None:
+    """Where nobody is taken out for leaving: those who are sent are in the list, and of those who are excluded the ledger
+    knows nothing, so that their identifiers are there for another member only, or not at all."""
+    in_list = history.list.emails()
+    assert {email_hash(email) for email, _ in history.admitted.values() if email} <= in_list, f"history {seed}: missing"
+    with warehouse.engine.connect() as connection:
+        held = {
+            key: set(identifiers)
+            for key, identifiers in connection.execute(
+                sa.text("SELECT member_key, identifiers FROM audience_syncs.ledger")
+            )
+        }
+    only_exclusions = Admission(history.admission.exclusions)
+    history.admission, admission = only_exclusions, history.admission
+    excluded = set(history.people) - set(history.admitted)
+    history.admission = admission
+    assert not excluded & set(held), f"history {seed}: an excluded person is held"
+    known = {f"EMAIL:{email}" for email in in_list} - history.strangers
+    assert known <= set().union(*held.values(), set()), f"history {seed}: somebody is in the list whom nobody knows"

@@ -231,6 +231,14 @@ CONDITIONS = [
     ("{event: cart_adds}", 10, "none begins with `event`", "did you mean `did`"),
     ("{equals: DE}", 9, "names no column", "`property: ...`"),
     ("{}", 9, "this is no condition", "`property:`"),
+    ("[{did: cart_adds}]", 9, "must be a condition (`key: value` lines), not a list", "write `all:` above it"),
+    ("{property: Cuntry, equals: DE}", 20, "no column `Cuntry`", "did you mean `country`"),
+    ("{property: country, in: DE}", 33, "must be a list, not text", "into brackets"),
+    ("{property: age, between: [5]}", 34, "a value is missing", "`[low, high]`"),
+    ("{property: age, between: [5, 4]}", 34, "the lower value comes first", ""),
+    ("{property: age, between: ['5', '6']}", 34, "two numbers are in quotes", "remove the quotes"),
+    ("{did: cart_adds, within: 7}", 34, "must be a mapping", "`7 days`"),
+    ("{did: [cart_adds]}", 15, "must be text, not a list", "Name of an event"),
     ("cart_adds", 9, "must be a condition (`key: value` lines), not text", "`did:`"),
     ("{did: cart_adds, where: [{trait: x}]}", 35, "about people, not about rows", "`property:`"),
     ("{did: cart_adds, where: [{did: x}]}", 35, "about people, not about rows", "`property:`"),
@@ -582,3 +590,26 @@ def test_a_partitioned_audience_is_told_that_its_models_now_is_not_used(tmp_path
         "`now_sql` of `customers` is not used",
         "if that is meant",
     )
+
+
+TEMPLATE = """\
+type: audience_syncs.components.SyncTemplate
+attributes:
+  name: by_email
+  destination: meta_ads
+  mapping:
+    EMAIL: emial
+    COUNTRY: {column: land}
+"""
+
+
+def test_a_column_that_a_template_maps_and_members_have_not_is_shown_in_the_template(tmp_path: Path) -> None:
+    text = AUDIENCE.replace("FILTER", SOUND)
+    text = text[: text.index("  split:")] + "  syncs:\n    - templates: [by_email]\n"
+    folder = project(tmp_path, by_email=TEMPLATE, shoppers=text, campaigns="")
+    problems = check_project(folder, environ={})
+    assert [(problem.file.parent.name, problem.line, problem.column) for problem in problems] == [
+        ("by_email", 6, 12),
+        ("by_email", 7, 23),
+    ], format_problems(problems)
+    assert "`shoppers` have no column `emial`" in problems[0].message

@@ -4,11 +4,13 @@ test_filter_semantics.py, against an evaluator that knows no SQL."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
@@ -17,6 +19,7 @@ from audience_syncs.audiences import evaluate_audience
 from audience_syncs.audiences.compile import compile_audience
 from audience_syncs.audiences.size import alike, size_of
 from audience_syncs.cli.main import app
+from audience_syncs.components.loading import load_definitions
 from audience_syncs.demo.shop import create_shop, shop_now, tick
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError, DefinitionError
@@ -262,3 +265,42 @@ def test_sql_needs_no_warehouse(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["sql", "laps_customers"], env=environ)
     assert isinstance(refused.exception, DefinitionError)
     assert "lapsed_customers" in refused.exception.remedy
+
+
+def test_in_dagster_a_filter_is_shown_in_words_below_its_tables_with_its_funnel(
+    shop: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "defs"
+    shutil.copytree(default_defs_dir({}), folder)
+    model = folder / "models" / "customers" / "defs.yaml"
+    text = model.read_text(encoding="utf-8")
+    model.write_text(
+        text.replace("  table: shop.users\n", "  table: shop.users\n  asset: dbt/customers\n"), encoding="utf-8"
+    )
+    (folder / "audiences" / "both").mkdir()
+    (folder / "audiences" / "both" / "defs.yaml").write_text(
+        "type: audience_syncs.components.Audience\nattributes:\n  name: both\n  model: customers\n"
+        "  filter: {all: [{in_audience: lapsed_customers}, {not_in_audience: cart_abandoners}]}\n",
+        encoding="utf-8",
+    )
+    url = shop.engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("AUDIENCE_SYNCS_SHOP_URL", url)
+    definitions = load_definitions(folder)
+    key = dg.AssetKey(["audiences", "both"])
+    (asset,) = [one for one in definitions.assets or [] if isinstance(one, dg.AssetsDefinition) and key in one.keys]
+    upstream = {dep.asset_key.to_user_string() for dep in asset.get_asset_spec(key).deps}
+    assert upstream == {"dbt/customers", "audiences/lapsed_customers", "audiences/cart_abandoners"}
+    description = asset.get_asset_spec(key).description or ""
+    assert "- is in the audience lapsed_customers\n- is not in the audience cart_abandoners" in description
+    evaluate_audience(load_project(folder).audiences["lapsed_customers"], shop, run_id="test")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([asset], instance=instance)
+    metadata = result.asset_materializations_for_node("audiences__both")[0].metadata
+    funnel = metadata["funnel"].value.records  # type: ignore[union-attr]
+    assert [record.data["condition"] for record in funnel] == [
+        "is in the audience lapsed_customers",
+        "is not in the audience cart_abandoners",
+    ]
+    assert funnel[-1].data["left_so_far"] == metadata["members"].value
+    overlaps = {record.data["audience"]: record.data for record in metadata["overlaps"].value.records}  # type: ignore[union-attr]
+    assert overlaps["lapsed_customers"]["of_this"] == "100.0 %"

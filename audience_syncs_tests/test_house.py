@@ -21,10 +21,11 @@ MAY_IMPORT = {
     "audiences": {"model", "warehouse"},
     "engine": {"model", "identifiers", "warehouse", "destinations", "audiences"},
     "project": {"model", "destinations"},
+    "imports": {"model", "destinations", "project"},
     "health": {"model", "warehouse", "destinations", "project"},
     "components": {"model", "warehouse", "destinations", "audiences", "engine", "project", "health"},
     "cli": {
-        *("model", "warehouse", "destinations", "audiences", "engine", "project", "health", "components"),
+        *("model", "warehouse", "destinations", "audiences", "engine", "project", "imports", "health", "components"),
         *("definitions", "demo", "simulators"),
     },
     "demo": {"model"},

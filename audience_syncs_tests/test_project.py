@@ -15,7 +15,7 @@ from dagster._utils.schedules import is_valid_cron_schedule
 from audience_syncs.destinations.registry import spec_of
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import DefinitionError
-from audience_syncs.project import check_project, default_defs_dir, format_problems, load_project
+from audience_syncs.project import check_project, configured_defs_dir, format_problems, load_project
 from audience_syncs.project.cron import objection
 from audience_syncs.project.schemas import SCHEMAS_DIR, attributes_schema, file_schema, schema_text
 
@@ -314,12 +314,12 @@ def test_a_missing_folder_is_an_error_with_a_remedy(tmp_path: Path) -> None:
 
 
 def test_the_folder_comes_from_the_environment_or_is_the_packages_own(tmp_path: Path) -> None:
-    assert default_defs_dir({"AUDIENCE_SYNCS_DEFS": str(tmp_path)}) == tmp_path
-    assert default_defs_dir({}).parts[-2:] == ("audience_syncs", "defs")
+    assert configured_defs_dir({"AUDIENCE_SYNCS_DEFS": str(tmp_path)}) == tmp_path
+    assert configured_defs_dir({}).parts[-2:] == ("audience_syncs", "defs")
 
 
 def test_the_projects_own_definitions_are_sound() -> None:
-    assert format_problems(check_project(default_defs_dir({}), environ={})) == ""
+    assert format_problems(check_project(configured_defs_dir({}), environ={})) == ""
 
 
 def test_five_hundred_audiences_are_read_in_a_few_seconds(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_the_json_schema_takes_what_the_loader_takes() -> None:
 
 
 def test_the_projects_own_files_lead_editors_to_a_schema_that_takes_them() -> None:
-    files = sorted(default_defs_dir({}).rglob("defs.yaml"))
+    files = sorted(configured_defs_dir({}).rglob("defs.yaml"))
     assert files
     for file in files:
         first, _, rest = file.read_text(encoding="utf-8").partition("\n")

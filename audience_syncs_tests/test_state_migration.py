@@ -13,7 +13,15 @@ from audience_syncs.warehouse.state import State
 from audience_syncs.warehouse.tables import STATE_VERSION
 from audience_syncs_tests.sync_bench import Bench, email_hash
 
-BACK_TO_VERSION_3 = """
+BACK_TO_VERSION_4 = """
+DROP TABLE audience_syncs.split_positions;
+ALTER TABLE audience_syncs.sync_runs DROP COLUMN withheld;
+ALTER TABLE audience_syncs.snapshots DROP COLUMN split;
+ALTER TABLE audience_syncs.membership DROP COLUMN split_group;
+UPDATE audience_syncs.state_version SET version = 4
+"""
+BACK_TO_VERSION_3 = f"""
+{BACK_TO_VERSION_4};
 DROP TABLE audience_syncs.jobs;
 ALTER TABLE audience_syncs.ledger DROP COLUMN lacks;
 ALTER TABLE audience_syncs.plan DROP COLUMN lacks;
@@ -43,7 +51,11 @@ def shape(bench: Bench) -> list[tuple[object, ...]]:
     ) + bench.rows("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'audience_syncs' ORDER BY 1")
 
 
-@pytest.mark.parametrize("back", [BACK_TO_VERSION_1, BACK_TO_VERSION_2, BACK_TO_VERSION_3], ids=["1", "2", "3"])
+@pytest.mark.parametrize(
+    "back",
+    [BACK_TO_VERSION_1, BACK_TO_VERSION_2, BACK_TO_VERSION_3, BACK_TO_VERSION_4],
+    ids=["1", "2", "3", "4"],
+)
 def test_tables_of_an_older_version_become_those_of_today_with_all_that_is_in_them(bench: Bench, back: str) -> None:
     bench.people(("1", "a@example.com"), ("2", "b@example.com"))
     bench.run()

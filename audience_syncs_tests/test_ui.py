@@ -16,7 +16,7 @@ import pytest
 import requests
 import sqlalchemy as sa
 
-from audience_syncs.project import default_defs_dir, load_project
+from audience_syncs.project import configured_defs_dir, load_project
 from audience_syncs_tests.local_demo import LocalDemo
 
 SHOTS = os.environ.get("AUDIENCE_SYNCS_SHOTS")
@@ -28,7 +28,7 @@ def demo() -> Iterator[LocalDemo]:
     folder = Path(tempfile.mkdtemp(prefix="as_ui_"))
     demo = LocalDemo(folder / "state")
     # The project's own definitions, with one schedule that a test can wait for.
-    shutil.copytree(default_defs_dir({}), folder / "defs")
+    shutil.copytree(configured_defs_dir({}), folder / "defs")
     often = folder / "defs" / "audiences" / "cart_abandoners" / "defs.yaml"
     often.write_text(often.read_text().replace("every: 15 minutes", "every: 1 minute"))
     demo.environment["AUDIENCE_SYNCS_DEFS"] = str(folder / "defs")
@@ -148,7 +148,7 @@ def test_materialize_after_time_has_passed_sends_only_the_changes(demo: LocalDem
 
 
 def expected_hashes(demo: LocalDemo, audience_name: str) -> set[str]:
-    audience = load_project(default_defs_dir({}), {}).audiences[audience_name]
+    audience = load_project(configured_defs_dir({}), {}).audiences[audience_name]
     variables = dict(line.split("=", 1) for line in (demo.home / "local.env").read_text().splitlines())
     engine = sa.create_engine(variables["AUDIENCE_SYNCS_SHOP_URL"])
     with engine.connect() as connection:

@@ -23,7 +23,7 @@ import requests
 import sqlalchemy as sa
 
 from audience_syncs.demo.shop import DEFAULT_NOW
-from audience_syncs.project import default_defs_dir
+from audience_syncs.project import configured_defs_dir
 from audience_syncs_tests.local_demo import LocalDemo
 from audience_syncs_tests.test_ui import look_at, text_of
 from audience_syncs_tests.webhook import Webhook
@@ -263,7 +263,7 @@ class Week:
 def week() -> Iterator[Week]:
     folder = Path(tempfile.mkdtemp(prefix="as_week_"))
     demo = LocalDemo(folder / "state")
-    shutil.copytree(default_defs_dir({}), folder / "defs")
+    shutil.copytree(configured_defs_dir({}), folder / "defs")
     shutil.rmtree(folder / "defs" / "audiences" / "cart_abandoners")
     shop = folder / "defs" / "audiences" / "high_value_customers" / "defs.yaml"
     shop.write_text(shop.read_text()[: shop.read_text().index("    - destination: hubspot_crm")])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
@@ -19,8 +20,10 @@ from audience_syncs.audiences.keys import MEMBER_KEY, checked_count
 from audience_syncs.audiences.preview import masked_preview
 from audience_syncs.audiences.query import Query, query_of, time_of
 from audience_syncs.audiences.size import funnel_of, overlaps_by_the_way
+from audience_syncs.audiences.splits import assign, check_columns, group_column
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError
+from audience_syncs.model.splits import GROUP
 from audience_syncs.model.values import Column, Progress, Snapshot
 from audience_syncs.warehouse.connection import Warehouse, in_words
 from audience_syncs.warehouse.forgotten import is_forgotten
@@ -40,23 +43,28 @@ def evaluate_audience(
     unless_since: datetime | None = None,
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    within: sa.Connection | None = None,
 ) -> Snapshot:
     """Evaluates the audience and returns its new snapshot.
 
     ``day``: of a partitioned audience, the day to evaluate; default: the last that is over. ``unless_since``: a snapshot
     that was made since then is returned instead of another one, so that several who need it together make it once.
+    ``within``: evaluate in this connection's transaction, which the caller rolls back: nothing is kept, no history is written,
+    nobody is waited for, and nobody waits.
 
     Raises AudienceError when the query fails, has no columns, lacks the primary key, names a column twice, or when a
     key is null, empty or used by two rows; nothing is kept then.
     """
     where = f"audience {audience.name}" + (f", day {day}" if day else "")
-    State(warehouse).prepare()
+    if within is None:
+        State(warehouse).prepare()
     started = time.monotonic()
     tell = progress or (lambda _: None)
-    with in_words(where), warehouse.connect() as connection:
+    with in_words(where), warehouse.connect() if within is None else nullcontext(within) as connection:
         dialect = warehouse.dialect
-        # Evaluations of one audience take turns; each compares itself with the one before.
-        dialect.lock_for_transaction(connection, f"{warehouse.schema} audience {audience.name}")
+        if within is None:
+            # Evaluations of one audience take turns; each compares itself with the one before.
+            dialect.lock_for_transaction(connection, f"{warehouse.schema} audience {audience.name}")
         evaluated_at = clock()
         day, as_of = _moment(audience, day, evaluated_at, where)
         if unless_since is not None:
@@ -70,15 +78,20 @@ def evaluate_audience(
         snapshot_id = _reserve(connection, warehouse.tables, audience, query.shown, day, evaluated_at, run_id)
         table_name = f"snapshot_{snapshot_id}"
         qualified = f"{warehouse.schema}.{table_name}"
-        query.create_table(connection, f"TABLE {qualified}", audience.primary_key, MEMBER_KEY, ", q.*")
+        group = "" if audience.split is None else f"{group_column(audience, warehouse)}, "
+        query.create_table(connection, f"TABLE {qualified}", audience.primary_key, MEMBER_KEY, f", {group}q.*")
         source_as_of = _source_as_of(connection, audience, as_of, where)
         tell(Progress("check the keys", 0))
-        table = snapshot_table(warehouse.schema, table_name, tuple(names))
+        table = snapshot_table(warehouse.schema, table_name, (*names, *([GROUP] if audience.split is not None else [])))
         if connection.scalar(sa.select(sa.exists().select_from(warehouse.tables.forgotten))):
             forgotten = is_forgotten(warehouse, audience.primary_key, table.c[MEMBER_KEY])
             connection.execute(sa.delete(table).where(forgotten))
         members = checked_count(connection, table, audience, where)
         dialect.analyze(connection, qualified)
+        split = None
+        if audience.split is not None:
+            tell(Progress("divide into groups", 0, members))
+            split = assign(connection, warehouse, audience, table, evaluated_at)
         columns = _columns(connection, warehouse.schema, table_name, audience)
         snapshots = warehouse.tables.snapshots
         connection.execute(
@@ -89,13 +102,15 @@ def evaluate_audience(
                 columns=[asdict(column) for column in columns],
                 table_name=table_name,
                 source_as_of=source_as_of,
+                split=split.to_json() if split is not None else sa.null(),
             )
         )
-        tell(Progress("compare with the snapshot before", 0, members))
-        if day is None:
-            book_next(connection, warehouse, audience.name, snapshot_id, at=evaluated_at)
-        else:
-            book_day(connection, warehouse, audience.name, snapshot_id, end_of=_end_of(audience))
+        if within is None:
+            tell(Progress("compare with the snapshot before", 0, members))
+            if day is None:
+                book_next(connection, warehouse, audience.name, snapshot_id, at=evaluated_at)
+            else:
+                book_day(connection, warehouse, audience.name, snapshot_id, end_of=_end_of(audience))
         preview = masked_preview(connection, table, columns)
         tell(Progress("count its conditions and overlaps", members, members))
         people, funnel = funnel_of(connection, audience, as_of, where)
@@ -107,6 +122,8 @@ def evaluate_audience(
             .returning(snapshots)
         ).mappings()
         snapshot = replace(snapshot_from_row(row.one()), preview=preview, people=people, funnel=funnel, overlaps=shared)
+        if within is not None:
+            return snapshot
         connection.commit()
         _drop_old(connection, warehouse, audience)
     tell(Progress("done", members, members))
@@ -169,6 +186,8 @@ def _column_names(connection: sa.Connection, audience: AudienceConfig, query: Qu
             where=where,
             remedy="give that column another name with AS",
         )
+    if audience.split is not None:
+        check_columns(audience.split, names, where)
     return names
 
 
@@ -210,16 +229,17 @@ def _reserve(
 
 def _columns(connection: sa.Connection, schema: str, table_name: str, audience: AudienceConfig) -> tuple[Column, ...]:
     personal = set(audience.personal) | {
-        field.column
+        column
         for sync in audience.syncs
         for field in sync.mapping.values()
-        if field.column and field.column != audience.primary_key
+        for column in field.columns
+        if column not in (audience.primary_key, field.region)
     }
     found = sa.inspect(connection).get_columns(table_name, schema=schema)
     return tuple(
         Column(str(column["name"]), str(column["type"]), str(column["name"]) in personal)
         for column in found
-        if column["name"] != MEMBER_KEY
+        if column["name"] != MEMBER_KEY and not (column["name"] == GROUP and audience.split is not None)
     )
 
 

@@ -1,5 +1,8 @@
 """Who entered an audience and who left it, since the snapshot before.
 
+Where the audience has a split, the events have the group; and whoever stays and comes into another one, or gets a place in a
+split for the first time, has an event of its own: ``move``.
+
 Of a partitioned audience, "before" is the nearest earlier day there is. Days may come in any order and again: booking one
 replaces what was booked for it, and books the day after it anew, whose "before" has changed.
 """
@@ -7,12 +10,15 @@ replaces what was booked for it, and books the day after it anew, whose "before"
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from audience_syncs.audiences.keys import MEMBER_KEY
+from audience_syncs.model.splits import GROUP
+from audience_syncs.model.values import SplitSizes
 from audience_syncs.warehouse.connection import Warehouse
 from audience_syncs.warehouse.tables import snapshot_table
 
@@ -93,37 +99,61 @@ def _book(
 ) -> None:
     """Writes the events of one snapshot, and how many they are into its row."""
     snapshots = warehouse.tables.snapshots
-    table = snapshot_table(warehouse.schema, table_name, ())
-    key = table.c[MEMBER_KEY]
-    came, exited = sa.select(key), 0
+    event = _Events(connection, warehouse, audience, at, snapshot_id)
+    now, division = _rows(connection, warehouse, table_name)
+    key, group = now.c[MEMBER_KEY], _group_of(now, division)
+    came, exited = sa.select(key, group), 0
     if before_name is not None:
-        before = snapshot_table(warehouse.schema, before_name, ())
-        old_key = before.c[MEMBER_KEY]
+        before, division_before = _rows(connection, warehouse, before_name)
+        old_key, old_group = before.c[MEMBER_KEY], _group_of(before, division_before)
         came = came.where(~sa.exists().where(old_key == key))
-        left = sa.select(old_key).where(~sa.exists().where(key == old_key))
-        exited = _book_event(connection, warehouse, audience, left, "exit", at, snapshot_id)
-    entered = _book_event(connection, warehouse, audience, came, "enter", at, snapshot_id)
+        exited = event.book("exit", sa.select(old_key, old_group).where(~sa.exists().where(key == old_key)))
+        if division is not None:
+            stayed = sa.select(key, group).select_from(now.join(before, old_key == key))
+            # Divided in another way, who is in a group of the same name is there by another chance.
+            anew = division != division_before
+            event.book("move", stayed if anew else stayed.where(group.is_distinct_from(old_group)))
+    entered = event.book("enter", came)
     connection.execute(sa.update(snapshots).where(snapshots.c.id == snapshot_id).values(entered=entered, exited=exited))
 
 
-def _book_event(
-    connection: sa.Connection,
-    warehouse: Warehouse,
-    audience: str,
-    keys: sa.Select[Any],
-    event: str,
-    at: datetime,
-    snapshot_id: int,
-) -> int:
-    membership = warehouse.tables.membership
-    found = keys.subquery()
-    query = sa.select(
-        sa.literal(audience),
-        found.c[MEMBER_KEY],
-        sa.literal(event),
-        sa.literal(at, sa.DateTime(timezone=True)),
-        sa.literal(snapshot_id, sa.BigInteger),
-    )
-    return connection.execute(
-        sa.insert(membership).from_select(["audience", "member_key", "event", "at", "snapshot_id"], query)
-    ).rowcount
+Division = tuple[str, bool]
+
+
+def _rows(connection: sa.Connection, warehouse: Warehouse, table_name: str) -> tuple[sa.TableClause, Division | None]:
+    """A snapshot's table, and how its members were divided; None without a split."""
+    snapshots = warehouse.tables.snapshots
+    stored = connection.scalar(sa.select(snapshots.c.split).where(snapshots.c.table_name == table_name))
+    division = SplitSizes.from_json(stored).division if stored else None
+    return snapshot_table(warehouse.schema, table_name, (GROUP,) if division is not None else ()), division
+
+
+def _group_of(rows: sa.TableClause, division: Division | None) -> sa.ColumnElement[str | None]:
+    return rows.c[GROUP] if division is not None else sa.cast(sa.null(), sa.Text)
+
+
+@dataclass(frozen=True)
+class _Events:
+    """Writes events of one snapshot."""
+
+    connection: sa.Connection
+    warehouse: Warehouse
+    audience: str
+    at: datetime
+    snapshot_id: int
+
+    def book(self, event: str, members: sa.Select[Any]) -> int:
+        """An event for each member of the query: key, group. Returns how many."""
+        membership = self.warehouse.tables.membership
+        found = members.subquery()
+        key, group = found.c
+        query = sa.select(
+            sa.literal(self.audience),
+            key,
+            sa.literal(event),
+            sa.literal(self.at, sa.DateTime(timezone=True)),
+            sa.literal(self.snapshot_id, sa.BigInteger),
+            group,
+        )
+        columns = ["audience", "member_key", "event", "at", "snapshot_id", "split_group"]
+        return self.connection.execute(sa.insert(membership).from_select(columns, query)).rowcount

@@ -52,8 +52,9 @@ class Query:
     ) -> None:
         """Makes a table of the members: their key as text, and columns. ``what``: ``TABLE name`` or ``TEMP TABLE name``."""
         key = connection.dialect.identifier_preparer.quote_identifier(primary_key)
-        # A percent sign in a name is part of a statement that has parameters.
-        key = key.replace("%", "%%") if self.parameters is not None else key
+        # A percent sign in them is part of a statement that has parameters.
+        if self.parameters is not None:
+            key, columns = key.replace("%", "%%"), columns.replace("%", "%%")
         self.execute(
             connection,
             f'CREATE {what} AS SELECT CAST(q.{key} AS text) COLLATE "C" AS {member_key}{columns} FROM {{query}}',

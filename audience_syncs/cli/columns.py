@@ -49,7 +49,7 @@ def columns(
 ) -> None:
     """Record the columns of models and of audiences with SQL, as the warehouse knows them, for the checks of filters.
 
-    They are written to `columns.json` beside the definitions, which belongs into git.
+    They are written to `columns.json` beside the definitions, which belongs in git.
     """
     with environment() as variables:
         # What is only wrong by the record is about to be put right.
@@ -173,7 +173,7 @@ def _print(answers: Sequence[Answer], changed: Sequence[tuple[Difference, Path]]
     if files and check:
         typer.echo(f"The record is stale: {files}. What to do: run `audience-syncs columns`, and commit what it writes")
     elif files:
-        typer.echo(f"Recorded: {files}. It belongs into git")
+        typer.echo(f"Recorded: {files}. They belong in git")
 
 
 def _lines(found: Difference) -> Iterator[str]:

@@ -22,7 +22,7 @@ from audience_syncs.cli.show import print_json, print_statuses, print_table, pro
 from audience_syncs.cli.syncs import read_statuses
 from audience_syncs.demo.postgres import EmbeddedPostgres
 from audience_syncs.model.values import Progress
-from audience_syncs.project import default_defs_dir, load_project
+from audience_syncs.project import configured_defs_dir, load_project
 
 app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
@@ -50,7 +50,7 @@ def demo(
         say("materialising every audience and sync")
         _materialise_everything()
         _end_on_signals()  # executing a run, Dagster sets handlers of its own, and leaves them
-        project = load_project(default_defs_dir(), variables).require_sound()
+        project = load_project(configured_defs_dir(), variables).require_sound()
         from audience_syncs.cli.verify import check_lists
 
         checks = check_lists(project, variables, simulators_url)

@@ -79,6 +79,7 @@ def _capabilities(spec: DestinationSpec) -> dict[str, Any]:
         "concurrency": spec.concurrency,
         "reads_members": spec.reads_members,
         "tells_matched_users": spec.tells_matched_users.value,
+        "nulls": spec.empties.value,
         "docs": spec.docs,
     }
 
@@ -90,6 +91,8 @@ def _details(spec: DestinationSpec) -> dict[str, Any]:
                 "name": field.name,
                 "identifier": field.identifier,
                 "multiple": field.multiple,
+                "nested": field.nested,
+                "can_be_emptied": spec.can_empty(field),
                 "required": field.name in spec.required_fields,
                 "rule": field.rule,
                 "description": field.description,
@@ -116,15 +119,17 @@ def _show(spec: DestinationSpec) -> None:
     typer.echo(f"  members per batch: {spec.batch_size:,}; batches under way at once: {spec.concurrency}")
     typer.echo(f"  tells who is in a list: {'yes' if spec.reads_members else 'no'}")
     typer.echo(f"  tells matched users: {can['tells_matched_users']}")
+    typer.echo(f"  nulls: {can['nulls']}")
     typer.echo(f"  more: {spec.docs}\n")
     print_table(
         "Fields",
-        ("Field", "Finds a person", "Several", "Needed", "Description"),
+        ("Field", "Finds a person", "Several", "Object", "Needed", "Description"),
         [
             (
                 field["name"],
                 "yes" if field["identifier"] else "",
                 "yes" if field["multiple"] else "",
+                "yes" if field["nested"] else "",
                 "yes" if field["required"] else "",
                 field["description"],
             )
@@ -132,7 +137,8 @@ def _show(spec: DestinationSpec) -> None:
         ],
     )
     if details["other_fields"] is not None:
-        typer.echo(f"Any other field: {details['other_fields']}\n")
+        takes_objects = " Takes an object." if spec.open_fields is not None and spec.open_fields.nested else ""
+        typer.echo(f"Any other field: {details['other_fields']}{takes_objects}\n")
     if details["credentials"]:
         print_table(
             "Secrets (`credentials`, each `{env: VARIABLE}`)",

@@ -11,13 +11,18 @@ import typer
 from audience_syncs.cli import (
     alerts,
     columns,
+    configuration,
     corrections,
     demo,
     destinations,
+    imports,
     metrics,
+    new,
     orphans,
     size,
+    splits,
     sql,
+    suggest,
     switch,
     syncs,
 )
@@ -33,9 +38,13 @@ app.command("check")(syncs.check)
 app.command("columns")(columns.columns)
 app.command("list")(syncs.list_)
 app.command("destinations")(destinations.destinations)
+app.command("suggest")(suggest.suggest)
 app.command("status")(syncs.status)
+app.command("show")(configuration.show)
 app.command("sql")(sql.sql)
 app.command("size")(size.size)
+app.command("splits")(splits.splits)
+app.command("lift")(splits.lift)
 app.command("plan")(syncs.plan)
 app.command("run")(syncs.run)
 app.command("runs")(corrections.runs)
@@ -51,6 +60,8 @@ app.command("pause")(switch.pause)
 app.command("resume")(switch.resume)
 app.command("mute")(alerts.mute)
 app.command("unmute")(alerts.unmute)
+app.add_typer(new.app, name="new")
+app.add_typer(imports.app, name="import")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(demo.app, name="demo")
 

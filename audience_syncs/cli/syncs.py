@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audience_syncs.cli.local import environment
+from audience_syncs.cli.review import Format, plan_many
 from audience_syncs.cli.show import print_json, print_statuses, print_table, progress_bar, say
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
 from audience_syncs.model.errors import DefinitionError, MissingSecret
@@ -63,6 +65,7 @@ def list_(json: Json = False) -> None:
             "list": sync.list.id or sync.list.name or audience.label,
             "mode": sync.mode.value,
             "frequency": sync.frequency,
+            "templates": list(sync.templates),
         }
         for audience in project.audiences.values()
         for sync in audience.syncs
@@ -87,8 +90,41 @@ def status(json: Json = False) -> None:
         print_statuses(statuses)
 
 
-def plan(sync: SyncName, json: Json = False) -> None:
-    """Show what a run would change now. Sends nothing."""
+def plan(
+    sync: Annotated[
+        str | None, typer.Argument(metavar="SYNC", help="audience/sync; what is unique about it is enough.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="All syncs that use this template.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All syncs.")] = False,
+    changed_since: Annotated[
+        str | None, typer.Option(metavar="REF", help="Only syncs whose definition changed since that revision in git.")
+    ] = None,
+    looks: Annotated[Format, typer.Option("--format", help="How the answer looks.")] = Format.TABLE,
+    json: Json = False,
+) -> None:
+    """Show what a run would change now, of one sync, from the audience as it was last evaluated. With --all, --template or
+    --changed-since: what the definitions here would do to each list, their audiences evaluated for it. Sends nothing."""
+    if json:
+        looks = Format.JSON
+    if sync is not None:
+        if template is not None or all_ or changed_since is not None or looks is Format.MARKDOWN:
+            raise DefinitionError(
+                "one sync is planned by itself",
+                remedy=f"audience-syncs plan {sync}; or leave the name out, with `--all`, `--template` or `--changed-since`",
+            )
+        plan_one(sync, json=looks is Format.JSON)
+        return
+    if template is not None and all_:
+        raise DefinitionError("`--all` and `--template` exclude each other", remedy="leave one of them out")
+    if template is None and not all_ and changed_since is None:
+        raise DefinitionError(
+            "what is to be planned?", remedy="name a sync, or give `--all`, `--template T` or `--changed-since REF`"
+        )
+    plan_many(template, changed_since, looks)
+
+
+def plan_one(sync: str, *, json: bool) -> None:
+    """Shows what a run of the sync would change now."""
     with opened(sync) as (project, audience, config, warehouse, _):
         from audience_syncs.destinations.registry import spec_for
         from audience_syncs.engine import plan_sync
@@ -105,11 +141,19 @@ def plan(sync: SyncName, json: Json = False) -> None:
         ("In audience", "Held at the destination", "Add", "Update", "Remove", "Without identifier"),
         [(preview.in_audience, preview.holding, counts.added, counts.updated, counts.removed, counts.unusable)],
     )
+    show_withheld(preview.withheld)
     if preview.reach is not None:
         show_reach(preview.reach)
     if preview.blocked:
         typer.echo(f"The guard would block it: {preview.blocked}")
         typer.echo(f"To send exactly this plan: audience-syncs approve {preview.sync} {preview.digest}")
+
+
+def show_withheld(withheld: Mapping[str, int]) -> None:
+    """Who of the audience is not sent, by reason; nothing where nothing keeps anybody out."""
+    if withheld:
+        counts = ", ".join(f"{reason} {members:,}" for reason, members in withheld.items())
+        typer.echo(f"{sum(withheld.values()):,} members are kept out: {counts}")
 
 
 def show_reach(reach: Reach) -> None:
@@ -151,7 +195,8 @@ def execute(
     json: bool,
     refresh: bool,
 ) -> None:
-    """Runs a sync and prints what came of it; ``refresh``: evaluates its audience first."""
+    """Runs a sync and prints what came of it; ``refresh``: evaluates its audience first, and those that go before it.
+    Of the latter, those that never were are evaluated anyway."""
     from audience_syncs.audiences import evaluate_audience
     from audience_syncs.destinations.registry import open_destination
     from audience_syncs.engine import run_sync
@@ -159,6 +204,9 @@ def execute(
     run_id = str(uuid.uuid4())
     destination = open_destination(project.destinations[sync.destination], variables)
     with progress_bar(sync_id(audience, sync)) as progress:
+        since = datetime.now(UTC) if refresh else datetime.min.replace(tzinfo=UTC)
+        for name in sync.admission.before:
+            evaluate_audience(project.audiences[name], warehouse, run_id=run_id, unless_since=since, progress=progress)
         if refresh:
             evaluate_audience(audience, warehouse, run_id=run_id, progress=progress)
         report = run_sync(audience, sync, destination, warehouse, run_id=run_id, options=options, progress=progress)
@@ -186,6 +234,7 @@ def print_report(report: SyncReport) -> None:
             )
         ],
     )
+    show_withheld(report.withheld)
     for count in report.rejections:
         typer.echo(f"{count.members:,} rejected: {count.reason_code} {count.reason}")
 

@@ -2,7 +2,7 @@
 
 With ``health``, all that knows Dagster:
 
-    Source, Destination, Model, Audience, Priority, Sequence, Alerts
+    Source, Destination, Model, SyncTemplate, Audience, Priority, Sequence, Alerts
                                                     the component types, for ``defs.yaml``
     loading                                         a folder of definitions -> Dagster's definitions
     audience_assets, sync_assets, sequence_jobs     what an audience, a sync and a sequence become
@@ -18,6 +18,7 @@ from audience_syncs.components.component_types import (
     Priority,
     Sequence,
     Source,
+    SyncTemplate,
 )
 
-__all__ = ["Alerts", "Audience", "Destination", "Model", "Priority", "Sequence", "Source"]
+__all__ = ["Alerts", "Audience", "Destination", "Model", "Priority", "Sequence", "Source", "SyncTemplate"]

@@ -16,16 +16,20 @@ from dagster.components.core.decl import YamlDecl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from audience_syncs.components.audience_assets import build_audience
+from audience_syncs.components.health_sensor import build_overview
 from audience_syncs.components.loading import project_of
+from audience_syncs.components.scaffolders import add_scaffolders
 from audience_syncs.components.sequence_jobs import Step, build_sequence
 from audience_syncs.components.sync_assets import build_sync
 from audience_syncs.components.sync_checks import identifier_columns
+from audience_syncs.components.sync_run import Evaluated
 from audience_syncs.model.admission import PriorityConfig
 from audience_syncs.model.alerts import AlertsConfig
-from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.schema import ModelConfig
 from audience_syncs.model.sequences import SequenceConfig
+from audience_syncs.model.templates import SyncTemplateConfig
 from audience_syncs.project import MODELS, Project
 from audience_syncs.project.load import Definition
 from audience_syncs.project.schemas import attributes_schema
@@ -57,6 +61,10 @@ class _ModelAttributes(_Attributes):
     pass
 
 
+class _SyncTemplateAttributes(_Attributes):
+    pass
+
+
 class _AudienceAttributes(_Attributes):
     pass
 
@@ -81,8 +89,9 @@ def _schema(component: str) -> dict[str, Any]:
 class Source(dg.Component):
     """A connection to your warehouse: where audiences are evaluated and where the state is kept."""
 
-    def __init__(self, config: SourceConfig) -> None:
+    def __init__(self, config: SourceConfig, project: Project | None = None) -> None:
         self.config = config
+        self.project = project
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -90,16 +99,23 @@ class Source(dg.Component):
 
     @classmethod
     def get_spec(cls) -> ComponentTypeSpec:
-        return ComponentTypeSpec(description=cls.__doc__, tags=["audience-syncs", "warehouse"])
+        return ComponentTypeSpec(
+            description=cls.__doc__,
+            tags=["audience-syncs", "warehouse"],
+            produces=["asset", "asset_check", "sensor"],
+        )
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
-        config, _ = _definition("Source", attributes, context)
+        config, project = _definition("Source", attributes, context)
         assert isinstance(config, SourceConfig)
-        return cls(config)
+        return cls(config, project)
 
     def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
-        # Audiences name it; by itself it is nothing Dagster runs.
+        # Audiences name it; by itself it is nothing Dagster runs. With the first comes what there is once for all syncs:
+        # so it is there whoever loads the folder, also in a project where we are guests.
+        if self.project is not None and next(iter(self.project.sources), None) == self.config.name:
+            return build_overview(self.project)
         return dg.Definitions()
 
 
@@ -153,6 +169,31 @@ class Model(dg.Component):
         return dg.Definitions()
 
 
+class SyncTemplate(dg.Component):
+    """Parts of a sync (destination, mapping, schedule, guard, ...) that several syncs start from."""
+
+    def __init__(self, config: SyncTemplateConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return _SyncTemplateAttributes
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        return ComponentTypeSpec(description=cls.__doc__, tags=["audience-syncs", "sync"])
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: ComponentLoadContext) -> Self:
+        config, _ = _definition("SyncTemplate", attributes, context)
+        assert isinstance(config, SyncTemplateConfig)
+        return cls(config)
+
+    def build_defs(self, context: ComponentLoadContext) -> dg.Definitions:
+        # Syncs start from it; by itself it is nothing Dagster runs.
+        return dg.Definitions()
+
+
 class Audience(dg.Component):
     """A saved set of people, one row per member of a query, and its syncs: each into one list of one destination."""
 
@@ -195,7 +236,9 @@ class Audience(dg.Component):
         schedules: list[dg.ScheduleDefinition] = []
         sensors: list[dg.SensorDefinition] = []
         for sync in audience.syncs:
-            delivered = build_sync(audience, sync, source, self.project.destinations[sync.destination], identifiers)
+            destination = self.project.destinations[sync.destination]
+            first = _first(sync, self.project)
+            delivered = build_sync(audience, sync, source, destination, identifiers, first)
             assets.append(delivered.asset)
             checks += delivered.checks
             jobs.append(delivered.job)
@@ -279,6 +322,7 @@ class Sequence(dg.Component):
             self.project.sources[audience.source],
             self.project.destinations[sync.destination],
             identifier_columns(audience, self.project.destinations),
+            _first(sync, self.project),
         )
 
 
@@ -307,6 +351,12 @@ class Alerts(dg.Component):
         return dg.Definitions()
 
 
+def _first(sync: SyncConfig, project: Project) -> list[Evaluated]:
+    """The audiences that go before the sync's own, which its runs evaluate first."""
+    audiences = [project.audiences[name] for name in sync.admission.before]
+    return [Evaluated(audience, identifier_columns(audience, project.destinations)) for audience in audiences]
+
+
 def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadContext) -> tuple[Definition, Project]:
     """The definition of the component that is being loaded, and the project it belongs to."""
     if isinstance(context.component_decl, YamlDecl):
@@ -325,3 +375,6 @@ def _definition(kind: str, attributes: BaseModel | None, context: ComponentLoadC
         raise DefinitionError(
             f"these attributes make no {kind.lower()}: {'; '.join(lines)}", remedy="correct the attributes"
         ) from None
+
+
+add_scaffolders(globals())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,7 +24,15 @@ from audience_syncs.model.errors import (
     SourceError,
     SyncLocked,
 )
-from audience_syncs.model.values import MatchedUsers, Progress, Reach, RejectionCount, Snapshot, SyncReport
+from audience_syncs.model.values import (
+    MatchedUsers,
+    Progress,
+    Reach,
+    RejectionCount,
+    Snapshot,
+    SplitSizes,
+    SyncReport,
+)
 
 if TYPE_CHECKING:
     from audience_syncs.engine import PlanPreview
@@ -93,6 +101,7 @@ def snapshot_metadata(snapshot: Snapshot) -> Metadata:
         metadata["funnel"] = _table(
             ["condition", "meet_it", "left_so_far"], [[s.condition, s.alone, s.left] for s in snapshot.funnel]
         )
+    metadata |= split_metadata(snapshot.split)
     if snapshot.overlaps:
         rows: list[Sequence[str | int]] = [
             [o.audience, o.members, o.both, _percent(o.both, snapshot.members)] for o in snapshot.overlaps
@@ -141,10 +150,30 @@ def sync_metadata(report: SyncReport, sync: SyncConfig) -> Metadata:
         metadata["rejections_by_reason"] = _reasons(report.rejections)
     if report.dropped_values:
         metadata["dropped_values"] = _reasons(report.dropped_values)
+    metadata |= withheld_metadata(report.withheld)
     if report.reach is not None:
         metadata["identifiers"] = reach_table(report.reach)
         metadata["unreachable"] = dg.MetadataValue.int(report.reach.unreachable)
     return metadata
+
+
+def withheld_metadata(withheld: Mapping[str, int]) -> Metadata:
+    """Members of the audience who are not sent, in all and by reason; nothing where everybody is sent."""
+    if not withheld:
+        return {}
+    return {
+        "kept_out": dg.MetadataValue.int(sum(withheld.values())),
+        "kept_out_by_reason": _table(["reason", "members"], list(withheld.items())),
+    }
+
+
+def split_metadata(split: SplitSizes | None) -> Metadata:
+    """The groups of a split, with their sizes."""
+    if split is None:
+        return {}
+    members = sum(split.groups.values())
+    rows: list[Sequence[str | int]] = [[name, count, _percent(count, members)] for name, count in split.groups.items()]
+    return {"groups": _table(["group", "members", "share"], rows)}
 
 
 def reach_table(reach: Reach) -> dg.TableMetadataValue:
@@ -271,6 +300,7 @@ def plan_metadata(preview: PlanPreview) -> Metadata:
         metadata["guard"] = dg.MetadataValue.text(f"would block it: {preview.blocked}")
     if preview.dropped_values:
         metadata["dropped_values"] = _reasons(preview.dropped_values)
+    metadata |= withheld_metadata(preview.withheld)
     if preview.reach is not None:
         metadata["identifiers"] = reach_table(preview.reach)
     return metadata

@@ -18,8 +18,7 @@ from dagster._utils.warnings import suppress_dagster_warnings
 from dagster.components.core.component_tree import ComponentTree
 from dagster.components.core.component_tree_state import ComponentTreeStateTracker
 
-from audience_syncs.components.health_sensor import build_overview
-from audience_syncs.project import Project, default_defs_dir, load_project
+from audience_syncs.project import Project, configured_defs_dir, load_project
 
 # A tree's equality is by folder; its state tracker is the thing that lives as long as one loading.
 _projects: WeakKeyDictionary[ComponentTreeStateTracker, Project] = WeakKeyDictionary()
@@ -29,14 +28,12 @@ _projects: WeakKeyDictionary[ComponentTreeStateTracker, Project] = WeakKeyDictio
 @suppress_dagster_warnings
 def load_definitions(defs_dir: Path | None = None) -> dg.Definitions:
     """Dagster's definitions of a folder; DefinitionError with every mistake, file and line, if there are any."""
-    folder = default_defs_dir() if defs_dir is None else defs_dir.absolute()
+    folder = configured_defs_dir() if defs_dir is None else defs_dir.absolute()
     tree = component_tree(folder)
-    project = project_of(tree).require_sound()
+    project_of(tree).require_sound()
     # One process for a run, also when somebody presses Materialize on several assets: starting one for each costs
     # seconds, and the work is done by the warehouse and the platforms.
-    return dg.Definitions.merge(
-        tree.build_defs(), build_overview(project), dg.Definitions(executor=dg.in_process_executor)
-    )
+    return dg.Definitions.merge(tree.build_defs(), dg.Definitions(executor=dg.in_process_executor))
 
 
 def component_tree(folder: Path) -> ComponentTree:
@@ -55,7 +52,7 @@ def project_of(tree: ComponentTree) -> Project:
 def _module_of(folder: Path) -> ModuleType:
     """A package for the folder, so that Python files in it can be imported; it needs no ``__init__.py``."""
     name = "audience_syncs.defs"
-    if folder != default_defs_dir({}):
+    if folder != configured_defs_dir({}):
         name = f"audience_syncs_defs_{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
     known = sys.modules.get(name)
     if known is not None:

@@ -16,7 +16,7 @@ from audience_syncs.components.names import (
     sync_key,
 )
 from audience_syncs.components.sync_checks import log_check
-from audience_syncs.components.sync_run import SyncEvent, SyncRun, SyncRunConfig
+from audience_syncs.components.sync_run import Evaluated, SyncEvent, SyncRun, SyncRunConfig
 from audience_syncs.components.triggers import Starts, Trigger, build_trigger
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig, sync_id
 from audience_syncs.model.sequences import SequenceConfig
@@ -36,6 +36,8 @@ class Step:
     source: SourceConfig
     destination: DestinationConfig
     identifiers: Mapping[str, Sequence[str]]
+    first: Sequence[Evaluated] = ()
+    """The audiences that go before it."""
 
     @property
     def name(self) -> str:
@@ -90,7 +92,9 @@ def _op(sequence: SequenceConfig, step: Step, *, first: bool) -> dg.OpDefinition
         pool=pool_name(step.destination.name),
     )
     def deliver(context: dg.OpExecutionContext, config: SyncRunConfig) -> None:
-        run = SyncRun(context, config, step.audience, step.sync, step.source, step.destination, step.identifiers)
+        run = SyncRun(
+            context, config, step.audience, step.sync, step.source, step.destination, step.identifiers, step.first
+        )
         try:
             for event in run.events():
                 _log(context, step, event)

@@ -15,9 +15,16 @@ from audience_syncs.components.audience_assets import partitions_of
 from audience_syncs.components.names import audience_key, job_name, pool_name, queue_tags, sync_key, trigger_name
 from audience_syncs.components.selection import OneAsset
 from audience_syncs.components.sync_checks import build_audit, sync_checks
-from audience_syncs.components.sync_run import SyncEvent, SyncRun, SyncRunConfig
+from audience_syncs.components.sync_run import Evaluated, SyncEvent, SyncRun, SyncRunConfig
 from audience_syncs.components.triggers import Starts, build_trigger
-from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig, sync_id
+from audience_syncs.model.config import (
+    AudienceConfig,
+    DestinationConfig,
+    ModeFamily,
+    SourceConfig,
+    SyncConfig,
+    sync_id,
+)
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,12 @@ def build_sync(
     source: SourceConfig,
     destination: DestinationConfig,
     identifiers: Mapping[str, Sequence[str]],
+    first: Sequence[Evaluated] = (),
 ) -> SyncDefinitions:
     """The asset ``syncs/<audience>/<sync>``, the job ``sync__<audience>__<sync>``, and its schedule or sensor.
 
-    ``identifiers``: the identifying columns of each sync of the audience (``identifier_columns``).
+    ``identifiers``: the identifying columns of each sync of the audience (``identifier_columns``); ``first``: the audiences
+    that go before it.
     """
     from audience_syncs.destinations.registry import spec_for
 
@@ -48,7 +57,7 @@ def build_sync(
 
     spec_of_asset = dg.AssetSpec(
         key,
-        deps=[_upstream(audience, sync)],
+        deps=[_upstream(each, sync) for each in (audience, *(evaluated.audience for evaluated in first))],
         group_name=audience.name,
         kinds={spec.kind},
         description=_description(audience, sync, destination, spec.title),
@@ -70,7 +79,7 @@ def build_sync(
         can_subset=True,
     )
     def deliver(context: dg.AssetExecutionContext, config: SyncRunConfig) -> Iterator[SyncEvent]:
-        yield from SyncRun(context, config, audience, sync, source, destination, identifiers).events()
+        yield from SyncRun(context, config, audience, sync, source, destination, identifiers, first).events()
 
     audit = [build_audit(key, audience, sync, source, destination)] if sync.mode.family.has_list else []
     job = dg.define_asset_job(
@@ -97,7 +106,7 @@ def build_sync(
 
 
 def _upstream(audience: AudienceConfig, sync: SyncConfig) -> dg.AssetDep:
-    """The audience: the same day of it, or the latest."""
+    """An audience that the sync needs: the same day of it, or the latest."""
     if audience.partitions is None:
         return dg.AssetDep(audience_key(audience.name))
     mapping = dg.IdentityPartitionMapping() if sync.partitioned else dg.LastPartitionMapping()
@@ -113,9 +122,22 @@ def _description(audience: AudienceConfig, sync: SyncConfig, destination: Destin
     if sync.description:
         parts.append(sync.description.strip())
     parts.append(f"Mode `{sync.mode.value}`; who leaves the audience {leaves.get(sync.removal.value, 'stays')}.")
-    fields = (
-        f"- `{name}` from {f'`{field.column}`' if field.column is not None else 'a constant'}"
-        for name, field in sync.mapping.items()
-    )
+    kept_out = kept_out_in_words(sync)
+    if kept_out:
+        parts.append("\n".join(f"- {line}" for line in kept_out))
+    fields = (f"- `{name}` from {field.in_words}" for name, field in sync.mapping.items())
     parts.append("\n".join(fields))
     return "\n\n".join(parts)
+
+
+def kept_out_in_words(sync: SyncConfig) -> list[str]:
+    """Whom the sync does not send, a line for each reason."""
+    admission = sync.admission
+    lines = []
+    if sync.mode.family is not ModeFamily.OUT_OF_LIST:
+        lines += [f"Excluded (`{exclusion.name}`): {exclusion.in_words()}." for exclusion in admission.exclusions]
+    if admission.before:
+        lines.append(f"Who is in {', '.join(f'`{name}`' for name in admission.before)} is sent there only.")
+    if admission.groups is not None:
+        lines.append(f"Only the groups {', '.join(f'`{name}`' for name in admission.groups) or 'none'} of the split.")
+    return lines

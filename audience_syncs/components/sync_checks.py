@@ -81,9 +81,11 @@ def identifier_columns(audience: AudienceConfig, destinations: Mapping[str, Dest
     for sync in audience.syncs:
         by_name = {field.name: field for field in spec_for(destinations[sync.destination]).fields}
         found[sync.key] = [
-            mapped.column
+            column
             for name, mapped in sync.mapping.items()
-            if mapped.column is not None and name in by_name and by_name[name].identifier
+            if name in by_name and by_name[name].identifier
+            for column in mapped.columns
+            if column != mapped.region
         ]
     return found
 

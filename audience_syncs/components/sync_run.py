@@ -4,6 +4,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from audience_syncs.warehouse import Warehouse
 
 SyncEvent = dg.MaterializeResult[None] | dg.AssetCheckResult
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 SCHEDULED_AT = "dagster/scheduled_execution_time"
 BACKFILL = "dagster/backfill"
@@ -90,6 +93,14 @@ class SyncRunConfig(dg.Config):
         )
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """An audience that a run evaluates, with the identifying columns of each of its syncs."""
+
+    audience: AudienceConfig
+    identifiers: Mapping[str, Sequence[str]]
+
+
 class SyncRun:
     """One run."""
 
@@ -102,15 +113,17 @@ class SyncRun:
         source: SourceConfig,
         destination: DestinationConfig,
         identifiers: Mapping[str, Sequence[str]],
+        first: Sequence["Evaluated"] = (),
     ) -> None:
-        """``identifiers``: the identifying columns of each sync of the audience."""
+        """``identifiers``: the identifying columns of each sync of the audience; ``first``: the audiences that go first."""
         self._context = context
         self._config = config
         self._audience = audience
+        self._evaluated = Evaluated(audience, identifiers)
+        self._first = first
         self._sync = sync
         self._source = source
         self._destination = destination
-        self._identifiers = identifiers
         self._key = sync_key(audience.name, sync.key)
         self._progress = ProgressLog(context.log.info)
         self.report: SyncReport | None = None
@@ -165,22 +178,44 @@ class SyncRun:
         return self._sync.partitioned and BACKFILL in self._context.run.tags
 
     def _refresh(self, warehouse: "Warehouse", day: str | None) -> None:
-        """Evaluates the audience, unless that was done since this run was due, or is young enough."""
+        """Evaluates the audience, unless that was done since this run was due, or is young enough; and before it, in the
+        same way, the audiences that go first, so that all are of one moment."""
+        if self._refreshes(day):
+            since = self._due_at() - (duration(self._sync.max_age) if self._sync.max_age else timedelta(0))
+            for evaluated in (*self._first, self._evaluated):
+                self._evaluate(warehouse, evaluated, day, since)
+        else:
+            since = self._snapshot_made_at(warehouse, day)
+            for evaluated in self._first:
+                self._evaluate(warehouse, evaluated, day, since)
+
+    def _snapshot_made_at(self, warehouse: "Warehouse", day: str | None) -> datetime:
+        """When the snapshot was made that this run sends. Of an approval, and of an old day, any snapshot of the others
+        will do: another one would make it another plan."""
+        from audience_syncs.warehouse.state import State
+
+        if self._config.approve or day is not None or not self._first:
+            return LONG_AGO
+        partitioned = self._audience.partitions is not None
+        state = State(warehouse)
+        state.prepare()
+        snapshot = state.latest_snapshot(self._audience.name, partitioned=partitioned)
+        return LONG_AGO if snapshot is None else snapshot.evaluated_at
+
+    def _evaluate(self, warehouse: "Warehouse", evaluated: Evaluated, day: str | None, since: datetime) -> None:
         from audience_syncs.audiences import evaluate_audience
 
-        if not self._refreshes(day):
-            return
-        since = self._due_at() - (duration(self._sync.max_age) if self._sync.max_age else timedelta(0))
-        if self._audience.partitions is not None:
-            since = datetime.min.replace(tzinfo=UTC)  # a day that is over is evaluated once
-        key = audience_key(self._audience.name)
+        audience = evaluated.audience
+        partitioned = audience.partitions is not None
+        key = audience_key(audience.name)
         try:
             snapshot = evaluate_audience(
-                self._audience,
+                audience,
                 warehouse,
                 run_id=self._context.run_id,
-                day=day,
-                unless_since=since,
+                day=day if partitioned else None,
+                # A day that is over is evaluated once.
+                unless_since=LONG_AGO if partitioned else since,
                 progress=self._progress,
             )
         except AudienceError as error:
@@ -193,7 +228,7 @@ class SyncRun:
         self._context.log_event(
             dg.AssetMaterialization(key, metadata=snapshot_metadata(snapshot), partition=snapshot.partition)
         )
-        for check in checks_of(key, self._audience, snapshot, warehouse, self._identifiers):
+        for check in checks_of(key, audience, snapshot, warehouse, evaluated.identifiers):
             log_check(self._context, check)
 
     def _refreshes(self, day: str | None) -> bool:

@@ -36,7 +36,8 @@ class FieldSpec:
     """A field of the destination that a column can be mapped to.
 
     ``rule`` names the normalisation rule in ``identifiers.RULES``. An ``identifier`` field finds a person by itself;
-    other fields only go along with one. ``multiple``: a member may have several values (an array column).
+    other fields only go along with one. ``multiple``: a member may have several values (an array column). ``nested``: an object may
+    be mapped; it is sent as it is, but for an identifier, which its rule makes of it.
     """
 
     name: str
@@ -45,6 +46,16 @@ class FieldSpec:
     multiple: bool = False
     personal: bool = True
     description: str = ""
+    nested: bool = False
+
+
+class Empties(StrEnum):
+    """What a platform does where a member has nothing for a mapped field."""
+
+    NEVER = "a null leaves the field as it is"
+    """It has no way to empty a field, or none that is documented."""
+    ASKED = "`nulls: clear` empties the field"
+    ALWAYS = "a null is always sent as one: rows are written as they are"
 
 
 class Tells(StrEnum):
@@ -93,6 +104,17 @@ class DestinationSpec:
     """The settings' types, where single values do not do: nested ones, words of a closed list. Its fields are ``settings``."""
     optional_credentials: tuple[str, ...] = ()
     """Names of secrets that may be given, beside those it needs."""
+    requests_per_s: float | None = None
+    """How fast an account is called where its settings do not say; None: as ``settings_model`` says, or not limited."""
+    empties: Empties = Empties.NEVER
+    """What a null does; where asked, ``Outgoing.clears`` names the fields that ``add`` and ``write`` empty."""
+    never_emptied: frozenset[str] = frozenset()
+    """Fields that stay, beside identifiers and needed ones: what people are found or reached by."""
+
+    def can_empty(self, field: FieldSpec) -> bool:
+        """Whether `nulls: clear` is something for this field."""
+        stays = field.identifier or field.name in self.required_fields or field.name in self.never_emptied
+        return self.empties is not Empties.NEVER and not stays
 
     def field(self, name: str) -> FieldSpec | None:
         """The field of that name, or None where the platform has none."""
@@ -108,6 +130,7 @@ class DestinationSpec:
             multiple=self.open_fields.multiple,
             personal=self.open_fields.personal,
             description=self.open_fields.description,
+            nested=self.open_fields.nested,
         )
 
 

@@ -20,7 +20,15 @@ from typing import Any
 from urllib.parse import quote
 
 from audience_syncs.destinations import hubspot_records
-from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest, Tells
+from audience_syncs.destinations.contract import (
+    Account,
+    DestinationSpec,
+    Empties,
+    FieldSpec,
+    ListMember,
+    ListRequest,
+    Tells,
+)
 from audience_syncs.destinations.http import Answer, HttpClient
 from audience_syncs.destinations.hubspot_contacts import (
     NO_ADDRESS,
@@ -53,6 +61,9 @@ NOT_REMOVED = Verdict(VerdictKind.RETRYABLE, "NOT_REMOVED", "HubSpot calls the c
 _PAGE = 200
 """Members per page: two calls for their contacts."""
 
+REQUESTS_PER_S = 9
+"""The smallest plan allows 100 requests in 10 seconds; what a larger one allows, its answers say."""
+
 SPEC = DestinationSpec(
     platform="hubspot",
     title="HubSpot",
@@ -82,9 +93,12 @@ SPEC = DestinationSpec(
     removals=frozenset({Removal.REMOVE, Removal.CLEAR_FIELDS, Removal.DELETE_RECORD, Removal.KEEP}),
     batch_size=1_000,
     concurrency=3,
+    requests_per_s=REQUESTS_PER_S,
     reads_members=True,
     tells_matched_users=Tells.YES,
     docs="docs/destinations/hubspot.md",
+    empties=Empties.ASKED,
+    never_emptied=hubspot_records.NEVER_EMPTIED,
 )
 
 
@@ -104,8 +118,7 @@ class HubSpot:
             # HubSpot's limits are per app and account, which is what a token stands for.
             account=hashlib.sha256(token.encode()).hexdigest(),
             headers={"Authorization": f"Bearer {token}"},
-            # The smallest plan allows 100 requests in 10 seconds; what a larger one allows, its answers say.
-            pace=Pace(_number(account, "requests_per_s", 9, 0.1, 1_000), burst=10),
+            pace=Pace(_number(account, "requests_per_s", REQUESTS_PER_S, 0.1, 1_000), burst=10),
             read_timeout_s=_number(account, "timeout_s", 60, 0.1, 600),
             max_attempts=int(_number(account, "attempts", 5, 1, 20)),
             read=reading,

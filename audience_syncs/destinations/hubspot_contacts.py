@@ -71,6 +71,8 @@ class Contacts:
             merged = self.properties.setdefault(email, {})
             for name, value in member.fields.items():
                 merged[name] = value if isinstance(value, str) else ";".join(value)
+            # An empty text empties a property (HubSpot's guide to properties, "clear a property value").
+            merged |= dict.fromkeys(member.clears, "")
         for properties in self.properties.values():
             # The id says it. As a property it would make an address that is a contact's second one its first.
             # HubSpot is not known to take contacts without any property.

@@ -45,7 +45,7 @@ from audience_syncs.model.values import ACCEPTED, Batch, FieldValue, Verdict, Ve
 NO_CONTACT = Verdict(
     VerdictKind.REJECTED, "NOT_FOUND", "HubSpot has no contact of this address, and an update makes none"
 )
-_NEVER_EMPTIED = frozenset({"email", "hs_additional_emails", "hs_object_id"})
+NEVER_EMPTIED = frozenset({"email", "hs_additional_emails", "hs_object_id"})
 """What a contact is found by."""
 
 
@@ -190,7 +190,7 @@ def _half_done(verdict: Verdict, what: str) -> Verdict:
 
 
 def _without_identity(properties: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in properties.items() if name not in _NEVER_EMPTIED}
+    return {name: value for name, value in properties.items() if name not in NEVER_EMPTIED}
 
 
 def _as_member(record: str, addresses: Sequence[str]) -> ListMember:

@@ -17,7 +17,9 @@ KEY_DESCRIPTION = (
     "The field by which a member is known; any name. `email` and `phone` are normalised. Default: `id`, your own id of "
     "the person, as it is."
 )
-OTHERS = FieldSpec("", "generic.text", description="Any other field, under the name you give it; as written.")
+OTHERS = FieldSpec(
+    "", "generic.text", nested=True, description="Any other field, under the name you give it; as written."
+)
 _EMAIL = FieldSpec("email", "generic.email", description="Email address: trimmed, lower case.")
 _PHONE = FieldSpec("phone", "generic.phone", description="Phone number in E.164.")
 

@@ -94,6 +94,7 @@ SPEC = DestinationSpec(
     removals=frozenset({Removal.REMOVE, Removal.KEEP}),
     batch_size=10_000,
     concurrency=4,
+    requests_per_s=PACE.requests_per_s,
     sizes_every=timedelta(hours=6),
     tells_matched_users=Tells.YES,
     docs="docs/destinations/meta.md",

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec
+from audience_syncs.destinations.mapping_checks import Kinds, check_mapping
 from audience_syncs.destinations.platforms import PLATFORMS, Platform
 from audience_syncs.destinations.problems import Problem, choose_from, listed
 from audience_syncs.destinations.settings import settings_problems
-from audience_syncs.identifiers import RULES
-from audience_syncs.model.config import DestinationConfig, MappedField, Mode, Removal, SyncConfig
+from audience_syncs.model.config import DestinationConfig, Mode, Removal, SyncConfig
 from audience_syncs.model.errors import DefinitionError, MissingSecret
 
 NEVER_REMOVING = frozenset({Mode.ADD, Mode.UPSERT, Mode.UPDATE, Mode.INSERT, Mode.REMOVE})
@@ -33,6 +33,18 @@ def spec_for(config: DestinationConfig) -> DestinationSpec:
     if platform.declare is None or any(_check_settings(platform.spec, config.settings)):
         return platform.spec
     return platform.declare(config.settings)
+
+
+def pace_of(config: DestinationConfig) -> float | None:
+    """How many requests a second the account may be sent, by its settings or its platform; None where nothing says so."""
+    spec = spec_for(config)
+    model = spec.settings_model
+    default = model.model_fields.get("requests_per_s") if model is not None else None
+    given = config.settings.get("requests_per_s", spec.requests_per_s if default is None else default.default)
+    try:
+        return None if given is None else float(given)
+    except (TypeError, ValueError):
+        return None
 
 
 def open_destination(config: DestinationConfig, environ: Mapping[str, str]) -> Destination:
@@ -82,8 +94,8 @@ def check_destination(config: DestinationConfig) -> list[Problem]:
     ]
 
 
-def check_sync(config: DestinationConfig, sync: SyncConfig) -> list[Problem]:
-    """What a sync asks of its destination that the platform cannot do."""
+def check_sync(config: DestinationConfig, sync: SyncConfig, kinds: Kinds | None = None) -> list[Problem]:
+    """What a sync asks of its destination that the platform cannot do. ``kinds``: of the audience's columns, as far as known."""
     try:
         spec = spec_for(config)
     except DefinitionError as error:
@@ -92,7 +104,7 @@ def check_sync(config: DestinationConfig, sync: SyncConfig) -> list[Problem]:
         *_check_mode(spec, sync),
         *_check_removal(spec, sync),
         *_check_adopt(spec, sync),
-        *_check_mapping(spec, sync),
+        *check_mapping(spec, sync, kinds or {}),
         *_check_settings_of(config, sync),
     ]
 
@@ -180,53 +192,7 @@ def _check_adopt(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
         )
 
 
-def _check_mapping(spec: DestinationSpec, sync: SyncConfig) -> Iterator[Problem]:
-    identifiers = [field.name for field in spec.fields if field.identifier]
-    found: list[FieldSpec] = []
-    for name, mapped in sync.mapping.items():
-        field = spec.field(name)
-        if field is None:
-            known = [field.name for field in spec.fields]
-            yield Problem(("mapping", name), f"{spec.title} has no field `{name}`", choose_from(name, known))
-            continue
-        found.append(field)
-        yield from _check_field(field, mapped)
-    for name in sorted(spec.required_fields - set(sync.mapping)):
-        yield Problem(("mapping",), f"{spec.title} needs the field `{name}`", f"map a column to `{name}`")
-    unknown_fields = len(found) < len(sync.mapping)
-    if not any(field.identifier for field in found) and not unknown_fields and not spec.required_fields:
-        yield Problem(
-            ("mapping",),
-            f"no identifier is mapped: {spec.title} could find nobody",
-            f"map at least one of {', '.join(f'`{name}`' for name in identifiers)}",
-        )
-
-
 def _check_settings_of(config: DestinationConfig, sync: SyncConfig) -> Iterator[Problem]:
     platform = _load(config.platform)
     if platform.check_mapping is not None and not any(_check_settings(platform.spec, config.settings)):
         yield from platform.check_mapping(config.settings, sync.mapping)
-
-
-def _check_field(field: FieldSpec, mapped: MappedField) -> Iterator[Problem]:
-    if field.identifier and mapped.constant is not None:
-        yield Problem(
-            ("mapping", field.name),
-            f"`{field.name}` identifies a person, and a constant would make all members the same one",
-            "map a column",
-        )
-    if mapped.hashed is not None and not RULES[field.rule].hashed:
-        yield Problem(
-            ("mapping", field.name, "hashed"),
-            f"`hashed` is for fields that are sent hashed, and `{field.name}` is sent as it is",
-            "remove `hashed`",
-        )
-    if field.rule.rpartition(".")[2] == "phone":
-        return
-    for option, value in (("region", mapped.region), ("default_region", mapped.default_region)):
-        if value is not None:
-            yield Problem(
-                ("mapping", field.name, option),
-                f"`{option}` is for phone numbers, and `{field.name}` is not one",
-                f"remove `{option}`",
-            )

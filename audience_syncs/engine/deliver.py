@@ -19,14 +19,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 
-import orjson
 import sqlalchemy as sa
 
 from audience_syncs.destinations.stopping import stops_with
 from audience_syncs.engine.isolation import Call, Isolation
 from audience_syncs.engine.phases import DELIVERY_ORDER, SENDING
 from audience_syncs.engine.plan import Plan
-from audience_syncs.engine.prepare import fields_of
+from audience_syncs.engine.prepare import fields_of, outgoing
 from audience_syncs.model.errors import DestinationError
 from audience_syncs.model.values import Batch, ChangeKind, Outgoing, Progress, Verdict, VerdictKind
 from audience_syncs.warehouse.connection import Warehouse, lost
@@ -185,9 +184,9 @@ class _Booker:
         rows = self._connection.execute(query).all()
         sending = phase in SENDING
         members = [
-            Outgoing(
-                orjson.loads(payload) if sending else fields_of(identifiers), remote_id, new=kind == ChangeKind.ADD
-            )
+            outgoing(payload, remote_id, new=kind == ChangeKind.ADD)
+            if sending
+            else Outgoing(fields_of(identifiers), remote_id, new=kind == ChangeKind.ADD)
             for _, identifiers, payload, remote_id, kind in rows
         ]
         content = Batch(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import sqlalchemy as sa
 
+from audience_syncs.audiences.admission import Admitted, admit
+from audience_syncs.audiences.splits import columns_of
 from audience_syncs.destinations.contract import Destination, DestinationSpec, ResumesJobs, TellsMatchedUsers
 from audience_syncs.engine import records
 from audience_syncs.engine.approvals import pass_guard
@@ -24,7 +27,7 @@ from audience_syncs.engine.reach import reach_of
 from audience_syncs.engine.settle import Settled, settle
 from audience_syncs.engine.shared_pace import pace_shared
 from audience_syncs.engine.undo import plan_undo
-from audience_syncs.model.config import AudienceConfig, Mode, SyncConfig, sync_id
+from audience_syncs.model.config import AudienceConfig, Mode, ModeFamily, SyncConfig, sync_id
 from audience_syncs.model.errors import (
     AudienceError,
     AudienceSyncsError,
@@ -131,10 +134,19 @@ class Run:
         try:
             self.snapshot = self._snapshot_to_send()
             self.preparer = self._new_preparer()
-        except AudienceSyncsError as error:
-            if self.record_id is not None:
-                records.close_failed_run(connection, self.warehouse, self.record_id, str(error), self.clock())
+            self.admitted = self._admit(connection)
+        except (AudienceSyncsError, sa.exc.SQLAlchemyError) as error:
+            if self.record_id is not None and not lost(connection):
+                connection.rollback()
+                text = str(error) if isinstance(error, AudienceSyncsError) else type(error).__name__
+                records.close_failed_run(connection, self.warehouse, self.record_id, text, self.clock())
             raise
+
+    def prepare_preview(self, connection: sa.Connection, snapshot: Snapshot) -> None:
+        """For a plan from this snapshot that is only looked at: in the connection's transaction, without the state tables."""
+        self.warehouse.dialect.add_partition(connection, self.warehouse.tables.plan, self.name)
+        self.snapshot = snapshot
+        self.preparer = self._new_preparer()
 
     def _snapshot_to_send(self) -> Snapshot:
         """The latest there is; or that of the day which was asked for."""
@@ -159,6 +171,17 @@ class Run:
             where=self.where,
             remedy=f"materialise that partition of audiences/{name} first" if partitioned else remedy,
         )
+
+    def _admit(self, connection: sa.Connection) -> Admitted:
+        admission = self.sync.admission
+        if self.sync.mode.family is ModeFamily.OUT_OF_LIST:
+            # Who must be in no list may well be taken out of one.
+            admission = replace(admission, exclusions=())
+        day = self.options.day
+        before = _end_of(day, self.where) if day is not None and self.audience.partitions is None else None
+        admitted = admit(connection, self.warehouse, admission, self.snapshot, sync=self.name, before=before)
+        connection.commit()  # from here on it is decided, whatever becomes of the transactions that follow
+        return admitted
 
     def _bring_in_step(self, connection: sa.Connection, destination: Destination) -> SyncReport:
         """Recover, plan, guard, deliver and book, settle, report."""
@@ -203,8 +226,7 @@ class Run:
         return recovered
 
     def _new_preparer(self) -> Preparer:
-        available = [column.name for column in self.snapshot.columns]
-        return Preparer(self.sync, self.spec, available, self.where)
+        return Preparer(self.sync, self.spec, columns_of(self.snapshot), self.where)
 
     def _basis(self, connection: sa.Connection, preparer: Preparer) -> Basis:
         return Basis(
@@ -213,6 +235,7 @@ class Run:
             sync_name=self.name,
             sync=self.sync,
             snapshot=self.snapshot,
+            admitted=self.admitted,
             preparer=preparer,
             batch_size=self.spec.batch_size,
             run_id=self.run_id,
@@ -238,7 +261,8 @@ class Run:
         # Who asks for an old day does not want fresh data.
         age = timedelta(0) if self.options.day is not None else self.clock() - data_of
         mirrors = self.sync.mode is Mode.MIRROR and self.undo is None
-        return Figures(self.snapshot.members, plan.holding, plan.counts, age, mirrors)
+        withheld = sum(self.admitted.withheld.values())
+        return Figures(self.admitted.members, plan.holding, plan.counts, age, withheld, mirrors)
 
     def _guard(self, connection: sa.Connection, plan: Plan) -> None:
         pass_guard(
@@ -298,7 +322,7 @@ class Run:
             # Everything was delivered and settled: a size that is not told now is told to the sensor later.
             log.warning("%s: how many people are matched could not be read: %s", self.name, error.message)
             return
-        accepted = records.numbers(connection, self.warehouse, self.name, self.snapshot).accepted
+        accepted = records.numbers(connection, self.warehouse, self.name, self.snapshot, self.admitted).accepted
         keep_matched(connection, self.warehouse, self.name, self.matched, accepted)
 
     def _record(self) -> int:
@@ -317,7 +341,7 @@ class Run:
 
         Without a ``status``, it succeeded: with a warning while any member is rejected or has to be sent again.
         """
-        numbers = records.numbers(connection, self.warehouse, self.name, self.snapshot)
+        numbers = records.numbers(connection, self.warehouse, self.name, self.snapshot, self.admitted)
         if status is None:
             open_members = self.settled.retryable + self.settled.unknown + self.settled.unsent
             status = RunStatus.WARNING if open_members or numbers.rejections else RunStatus.SUCCEEDED
@@ -329,7 +353,7 @@ class Run:
             finished_at=self.clock(),
             snapshot_id=self.snapshot.id,
             plan_digest=self.current.digest if self.current else "",
-            in_audience=self.snapshot.members,
+            in_audience=self.admitted.members,
             delivered=numbers.delivered,
             accepted=numbers.accepted,
             matched=self.matched,
@@ -349,6 +373,7 @@ class Run:
             list=self.list,
             error=error,
             reach=self.reach,
+            withheld=self.admitted.withheld,
         )
 
     def _record_failure(self, connection: sa.Connection, error: BaseException, destination: Destination) -> None:

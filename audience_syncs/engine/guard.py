@@ -12,13 +12,16 @@ from audience_syncs.model.values import PlanCounts
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the guard looks at. ``holding``: members the list held before this plan, as far as the ledger knows."""
+    """What the guard looks at. ``in_audience``: members who are sent; ``holding``: members the list held before this plan, as
+    far as the ledger knows."""
 
     in_audience: int
     holding: int
     counts: PlanCounts
     source_age: timedelta = timedelta(0)
     """How old the data behind the audience is."""
+    withheld: int = 0
+    """Members of the audience who are kept out: excluded, in an audience that goes first, in other groups of the split."""
     mirrors: bool = True
     """Whether the plan makes the list the audience, so that an empty audience empties it."""
 
@@ -32,6 +35,11 @@ def objection(guard: GuardConfig, figures: Figures) -> str | None:
             "(guard.max_source_age)"
         )
     if figures.mirrors and figures.in_audience == 0 and not guard.allow_empty:
+        if figures.withheld:
+            return (
+                f"all {figures.withheld:,} members of the audience are kept out by exclusions, priority or split; the list "
+                f"holds {figures.holding:,}, all of whom would be removed (guard.allow_empty)"
+            )
         return (
             f"the audience has 0 members; the list holds {figures.holding:,}, all of whom would be removed "
             "(guard.allow_empty)"

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from audience_syncs.audiences.admission import Admitted
 from audience_syncs.engine.adopt import adopt_held
 from audience_syncs.engine.leaving import plan_lapses, plan_leaving
 from audience_syncs.engine.phases import ADDITIONS, EARLY_ADDITIONS, NOT_SENT, REMOVALS, RETRACTIONS, SENDING
@@ -76,6 +77,8 @@ class Basis:
     sync_name: str
     sync: SyncConfig
     snapshot: Snapshot
+    admitted: Admitted
+    """Whom of the snapshot the sync sends."""
     preparer: Preparer
     batch_size: int
     run_id: str
@@ -128,13 +131,20 @@ def plan_changes(basis: Basis, options: RunOptions, *, adopting: bool = False) -
     else:
         # A test with a few members takes nobody out.
         removes = basis.sync.mode is Mode.MIRROR and basis.sync.removal is not Removal.KEEP and options.limit is None
-        forgotten = is_forgotten(basis.warehouse, basis.snapshot.primary_key, ledger.c.member_key)
-        writer.take_out(left if removes else sa.and_(left, forgotten), stage, early=early)
+        writer.take_out(left if removes else sa.and_(left, _must_go(basis, ledger.c.member_key)), stage, early=early)
     return writer.close()
 
 
+def _must_go(basis: Basis, member_key: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Who is taken out whatever the mode: those who are forgotten, and those whom the destination excludes."""
+    forgotten = is_forgotten(basis.warehouse, basis.snapshot.primary_key, member_key)
+    excluded = basis.admitted.excluded(member_key)
+    return forgotten if excluded is None else sa.or_(forgotten, excluded)
+
+
 def staged(basis: Basis) -> sa.Subquery:
-    """The audience as this sync sees it: key, the mapped columns, a fingerprint of them; nobody who is forgotten."""
+    """The audience as this sync sees it: key, the mapped columns, a fingerprint of them; nobody who is forgotten or not
+    admitted."""
     warehouse, preparer = basis.warehouse, basis.preparer
     table = snapshot_table(warehouse.schema, basis.snapshot.table, tuple(preparer.columns))
     columns = [table.c[name] for name in preparer.columns]
@@ -145,6 +155,9 @@ def staged(basis: Basis) -> sa.Subquery:
     )
     if basis.connection.scalar(sa.select(sa.exists().select_from(warehouse.tables.forgotten))):
         query = query.where(~is_forgotten(warehouse, basis.snapshot.primary_key, table.c["_member_key"]))
+    kept_out = basis.admitted.kept_out(table.c["_member_key"])
+    if kept_out is not None:
+        query = query.where(~kept_out)
     return query.subquery("stage")
 
 

@@ -16,15 +16,18 @@ from typing import Any
 import orjson
 
 from audience_syncs.destinations.contract import DestinationSpec, FieldSpec
+from audience_syncs.engine.made_values import Make, maker
 from audience_syncs.identifiers import RULES, UnusableIdentifier, rule_version
-from audience_syncs.model.config import MappedField, ModeFamily, SyncConfig
+from audience_syncs.model.config import ModeFamily, SyncConfig
 from audience_syncs.model.errors import AudienceError, DefinitionError
-from audience_syncs.model.values import FieldValue, RejectionCount
+from audience_syncs.model.mapping import MappedField
+from audience_syncs.model.values import FieldValue, JsonObject, Outgoing, RejectionCount
 
 NO_IDENTIFIER = "NO_USABLE_IDENTIFIER"
 MISSING = "MISSING"
 """The code of an identifier that the row does not have."""
-
+_EMPTY = "EMPTY"
+"""The code of a value that says nothing."""
 
 _NOTES = "lacks"
 """What is noted about a member beside what is sent: with something new, everybody is looked at once."""
@@ -71,6 +74,17 @@ def prepared_from(payload: str | None, identifiers: Sequence[str]) -> Prepared:
     return Prepared(body.decode(), hashlib.blake2b(body, digest_size=16).hexdigest(), list(identifiers))
 
 
+def outgoing(payload: str, remote_id: str | None, *, new: bool = False) -> Outgoing:
+    """A member as they are sent: what ``prepare`` wrote, read back."""
+    fields: dict[str, FieldValue] = orjson.loads(payload)
+    others = [name for name, value in fields.items() if type(value) is not str and type(value) is not list]
+    if not others:
+        return Outgoing(fields, remote_id, new=new)
+    made: dict[str, Any] = {name: fields.pop(name) for name in others}
+    objects = {name: value for name, value in made.items() if value is not None}
+    return Outgoing(fields, remote_id, new, objects, tuple(name for name in others if made[name] is None))
+
+
 @dataclass(slots=True)
 class _Step:
     name: str
@@ -81,8 +95,16 @@ class _Step:
     default_region: str | None
     identifier: bool
     multiple: bool
+    make: Make | None = None
+    """What makes the value of anything but a plain column or constant."""
+    nested: bool = False
+    """Whether an object is sent as it is."""
+    clears: bool = False
+    """Whether a null empties the field."""
 
 
+_REFUSED = object()
+"""What is made of a row that is refused."""
 _Refusal = tuple[_Step, str, str]
 """A field's value that came to nothing: its code, and why in words that follow the field's name."""
 
@@ -112,15 +134,22 @@ class Preparer:
         self.salt = _salt(sync.mapping, rule_version(sorted(rules)), self._family)
 
     def _step(self, field: FieldSpec, mapped: MappedField, available: Sequence[str], where: str) -> _Step:
+        def position(column: str) -> int:
+            return self._column(column, field.name, available, where)
+
+        make = maker(mapped, position)
         return _Step(
             name=field.name,
             to_send=partial(RULES[field.rule].to_send, hashed=mapped.hashed),
-            position=None if mapped.column is None else self._column(mapped.column, field.name, available, where),
+            position=None if mapped.column is None or make is not None else position(mapped.column),
             constant=mapped.constant,
-            region=None if mapped.region is None else self._column(mapped.region, field.name, available, where),
+            region=None if mapped.region is None else position(mapped.region),
             default_region=mapped.default_region,
             identifier=field.identifier,
             multiple=field.multiple,
+            make=make,
+            nested=mapped.object is not None and not field.identifier,
+            clears=mapped.clears,
         )
 
     def _column(self, column: str, field: str, available: Sequence[str], where: str) -> int:
@@ -137,18 +166,30 @@ class Preparer:
 
     def prepare(self, values: Sequence[Any]) -> Prepared:
         """One member's payload. Values that cannot be normalised are left out and counted in ``dropped``."""
-        payload: dict[str, FieldValue] = {}
+        payload: dict[str, FieldValue | JsonObject | None] = {}
         identifiers: list[str] = []
         refusals: list[_Refusal] = []
         for step in self._steps:
-            value = step.constant if step.position is None else values[step.position]
+            if step.position is not None:
+                value = values[step.position]
+            elif step.make is None:
+                value = step.constant
+            else:
+                value = self._made(step, step.make, values, refusals)
+                if step.nested and value is not None and value is not _REFUSED:
+                    payload[step.name] = value
+                    continue
             region = (values[step.region] if step.region is not None else None) or step.default_region
-            if isinstance(value, (list, tuple)):
+            if value is _REFUSED:
+                found = []
+            elif isinstance(value, (list, tuple)):
                 found = self._several(step, value, region, refusals)
             else:
                 one = self._one(step, value, region, refusals)
                 found = [] if one is None else [one]
             if not found:
+                if step.clears and self._says_nothing(step, refusals):
+                    payload[step.name] = None
                 continue
             payload[step.name] = found[0] if len(found) == 1 else found
             if step.identifier:
@@ -162,6 +203,27 @@ class Preparer:
         reason = "" if identifiers else "; ".join(f"{step.name}{why}" for step, _, why in refusals if step.identifier)
         return Prepared(body.decode(), digest, identifiers, reason, _lacks(refusals, payload))
 
+    def _made(self, step: _Step, make: Make, values: Sequence[Any], refusals: list[_Refusal]) -> Any:
+        try:
+            return make(values)
+        except UnusableIdentifier as unusable:
+            self._refuse(step, unusable, refusals)
+            return _REFUSED
+
+    def _refuse(self, step: _Step, unusable: UnusableIdentifier, refusals: list[_Refusal]) -> None:
+        self._dropped[step.name, unusable.reason_code] += 1
+        refusals.append((step, unusable.reason_code, f": {unusable.reason}"))
+
+    def _says_nothing(self, step: _Step, refusals: list[_Refusal]) -> bool:
+        """Whether the row's value is null, or empty text, which then counts as null; not one that could not be used."""
+        mine = [refusal for refusal in refusals if refusal[0] is step]
+        if any(code != _EMPTY for _, code, _ in mine):
+            return False
+        for refusal in mine:
+            refusals.remove(refusal)
+            self._dropped[step.name, _EMPTY] -= 1
+        return True
+
     def _one(self, step: _Step, value: object, region: object, refusals: list[_Refusal]) -> str | None:
         if value is None:
             if step.identifier:
@@ -170,8 +232,7 @@ class Preparer:
         try:
             return step.to_send(value, region)
         except UnusableIdentifier as unusable:
-            self._dropped[step.name, unusable.reason_code] += 1
-            refusals.append((step, unusable.reason_code, f": {unusable.reason}"))
+            self._refuse(step, unusable, refusals)
             return None
 
     def _several(self, step: _Step, values: Sequence[object], region: object, refusals: list[_Refusal]) -> list[str]:
@@ -190,10 +251,11 @@ class Preparer:
         return tuple(
             RejectionCount(f"{field}:{code}", f"{field} left out: {code.lower().replace('_', ' ')}", count)
             for (field, code), count in self._dropped.most_common()
+            if count
         )
 
 
-def _lacks(refusals: Sequence[_Refusal], payload: Mapping[str, FieldValue]) -> str | None:
+def _lacks(refusals: Sequence[_Refusal], payload: Mapping[str, object]) -> str | None:
     """Each field that is not in the payload, with the first reason."""
     codes: dict[str, str] = {}
     for step, code, _ in refusals:
@@ -205,7 +267,7 @@ def _lacks(refusals: Sequence[_Refusal], payload: Mapping[str, FieldValue]) -> s
 def _salt(mapping: Mapping[str, MappedField], rules: str, family: ModeFamily) -> str:
     # An option that nobody uses changes no fingerprint: else every member would be looked at again for it.
     plain = {
-        name: mapped.model_dump(mode="json", exclude={"hashed"} if mapped.hashed is None else None)
+        name: mapped.model_dump(mode="json", exclude={new for new in mapped.NEWER if getattr(mapped, new) is None})
         for name, mapped in mapping.items()
     }
     where = [] if family is ModeFamily.LIST else [family.value]

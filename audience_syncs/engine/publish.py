@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import orjson
 import sqlalchemy as sa
 
 from audience_syncs.destinations.contract import Destination, Publishes
 from audience_syncs.engine.plan import Basis, in_chunks, staged
-from audience_syncs.engine.prepare import fields_of
+from audience_syncs.engine.prepare import fields_of, outgoing
 from audience_syncs.model.config import ModeFamily
 from audience_syncs.model.values import Outgoing, Progress
 
@@ -40,8 +39,11 @@ def _held(basis: Basis) -> Iterator[Sequence[Outgoing]]:
         for identifiers, remote_id, is_there, *values in chunk:
             prepared = basis.preparer.prepare(values) if is_there else None
             usable = prepared is not None and prepared.identifiers
-            fields = orjson.loads(prepared.payload) if prepared is not None and usable else fields_of(identifiers)
-            members.append(Outgoing(fields, remote_id))
+            members.append(
+                outgoing(prepared.payload, remote_id)
+                if prepared is not None and usable
+                else Outgoing(fields_of(identifiers), remote_id)
+            )
         done += len(members)
         basis.progress(Progress("publish", done))
         yield members

@@ -35,7 +35,7 @@ def reach_of(basis: Basis, plan: Plan, spec: DestinationSpec) -> Reach:
         FieldReach(name, field.identifier, counts[name].pop(MISSING, 0), dict(counts[name].most_common()))
         for name, field in mapped.items()
     ]
-    return Reach(basis.snapshot.members, unreachable, fields)
+    return Reach(basis.admitted.members, unreachable, fields)
 
 
 def _notes(basis: Basis, plan: Plan) -> sa.Select[Any]:

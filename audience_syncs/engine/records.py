@@ -7,6 +7,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from audience_syncs.audiences.admission import Admitted
 from audience_syncs.model.values import (
     RejectionCount,
     RemoteList,
@@ -72,6 +73,7 @@ def close_run(connection: sa.Connection, warehouse: Warehouse, record_id: int, r
             list_url=report.list.url if report.list else None,
             error=report.error,
             reach=report.reach.to_json() if report.reach is not None else sa.null(),
+            withheld=dict(report.withheld) if report.withheld else sa.null(),
         )
     )
     connection.commit()
@@ -135,16 +137,22 @@ def keep_list(
     connection.commit()
 
 
-def numbers(connection: sa.Connection, warehouse: Warehouse, sync: str, snapshot: Snapshot) -> Numbers:
-    """Delivered and accepted, of the members of the snapshot; rejections by reason."""
+def numbers(
+    connection: sa.Connection, warehouse: Warehouse, sync: str, snapshot: Snapshot, admitted: Admitted
+) -> Numbers:
+    """Delivered and accepted, of the members of the snapshot whom the sync sends; rejections by reason."""
     ledger = warehouse.tables.ledger
     members = snapshot_table(warehouse.schema, snapshot.table, ())
+    in_audience: sa.ColumnElement[bool] = sa.exists().where(members.c["_member_key"] == ledger.c.member_key)
+    kept_out = admitted.kept_out(ledger.c.member_key)
+    if kept_out is not None:
+        in_audience = sa.and_(in_audience, ~kept_out)
     delivered, accepted = connection.execute(
         sa.select(
             sa.func.count().filter(ledger.c.delivered_at.is_not(None)),
             sa.func.count().filter(ledger.c.state == "accepted"),
         )
         .select_from(ledger)
-        .where(ledger.c.sync == sync, sa.exists().where(members.c["_member_key"] == ledger.c.member_key))
+        .where(ledger.c.sync == sync, in_audience)
     ).one()
     return Numbers(int(delivered), int(accepted), rejections_by_reason(connection, warehouse.tables, sync))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+import sqlalchemy as sa
 
 from audience_syncs.destinations.contract import Destination, DestinationSpec
 from audience_syncs.engine.flow import Clock, Run, Tell
 from audience_syncs.engine.guard import objection
+from audience_syncs.engine.plan import Plan
 from audience_syncs.model.config import AudienceConfig, Removal, SyncConfig
 from audience_syncs.model.values import (
     PlanCounts,
     Reach,
     RejectionCount,
     RunOptions,
+    Snapshot,
     SyncReport,
 )
 from audience_syncs.warehouse.connection import Warehouse, in_words
@@ -30,6 +35,9 @@ class PlanPreview:
     sync: str
     snapshot_id: int
     in_audience: int
+    """Members of the snapshot who are sent."""
+    withheld: Mapping[str, int]
+    """Those who are not, by the reason."""
     holding: int
     counts: PlanCounts
     digest: str
@@ -63,15 +71,38 @@ def plan_sync(
         run.prepare(connection)
         plan = run.plan(connection)
         connection.rollback()
+    return _preview(run, plan)
+
+
+def preview_sync(
+    audience: AudienceConfig,
+    sync: SyncConfig,
+    spec: DestinationSpec,
+    apart: Warehouse,
+    connection: sa.Connection,
+    snapshot: Snapshot,
+    *,
+    clock: Clock = _utc_now,
+) -> PlanPreview:
+    """What a run of the sync would change, were this its audience's snapshot, planned in the connection's transaction, which
+    the caller rolls back. ``apart``: the warehouse, ``planning_apart``."""
+    run = Run(audience, sync, spec, apart, "preview", RunOptions(), None, clock)
+    with in_words(run.where):
+        run.prepare_preview(connection, snapshot)
+        return _preview(run, run.plan(connection))
+
+
+def _preview(run: Run, plan: Plan) -> PlanPreview:
     return PlanPreview(
         sync=run.name,
         snapshot_id=run.snapshot.id,
-        in_audience=run.snapshot.members,
+        in_audience=run.admitted.members,
+        withheld=run.admitted.withheld,
         holding=plan.holding,
         counts=plan.counts,
         digest=plan.digest,
         requests=sum(plan.batches.values()),
-        blocked=objection(sync.guard, run.figures(plan)),
+        blocked=objection(run.sync.guard, run.figures(plan)),
         dropped_values=run.preparer.dropped,
         reach=run.reach,
     )
@@ -95,7 +126,7 @@ def run_sync(
 
         SyncLocked         another run of this sync is under way
         GuardBlocked       the plan is beyond the guard's limits; nothing was sent
-        AudienceError      no snapshot yet, or it lacks a mapped column
+        AudienceError      no snapshot yet, or it lacks a mapped column, or whom to keep out cannot be decided
         DefinitionError    the definition names another list than the one this sync keeps
         DestinationError   access refused, list gone, platform down
         SourceError        the warehouse failed or was lost; the next run settles what was under way

@@ -5,8 +5,9 @@
     updated     gets back what was sent before
 
 What was sent before is known for as long as plans are kept (``settle.HISTORY``); of somebody whose addition is older, the
-identifiers are known, and only those come back. Members who changed again since are left alone. The audience is not
-changed by this: the sync's next run does again what its definition says.
+identifiers are known, and only those come back. Members who changed again since are left alone, and nobody is sent whom the
+sync keeps out now; where the destination has exclusions, somebody who is not in the audience any more is not known to be
+allowed. The audience is not changed by this: the sync's next run does again what its definition says.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from audience_syncs.engine.prepare import prepared_from
 from audience_syncs.model.config import ModeFamily
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.values import ChangeKind
+from audience_syncs.warehouse.tables import snapshot_table
 
 _UNDONE, _SENT_BEFORE = "as_undone", "as_sent_before"
 _SENT = (ChangeKind.ADD, ChangeKind.UPDATE, ChangeKind.RESEND, ChangeKind.REFRESH, ChangeKind.ADOPT)
@@ -49,7 +51,7 @@ def plan_undo(basis: Basis, run: str) -> Plan:
     query = (
         sa.select(undone.c.member_key, undone.c.kind, undone.c.before, before.c.payload)
         .select_from(undone.outerjoin(before, before.c.member_key == undone.c.member_key))
-        .where(undone.c.kind.in_([ChangeKind.REMOVE, ChangeKind.UPDATE]))
+        .where(undone.c.kind.in_([ChangeKind.REMOVE, ChangeKind.UPDATE]), *_may_be_sent(basis, undone.c.member_key))
     )
     for chunk in in_chunks(basis.connection, query):
         writer.write([_restoring(writer, row) for row in chunk])
@@ -58,6 +60,17 @@ def plan_undo(basis: Basis, run: str) -> Plan:
     added = sa.exists().where(undone.c.kind == ChangeKind.ADD, undone.c.member_key == ledger.c.member_key)
     writer.take_out(added, staged(basis))
     return writer.close()
+
+
+def _may_be_sent(basis: Basis, member_key: sa.ColumnElement[str]) -> list[sa.ColumnElement[bool]]:
+    """Conditions for a member to be sent again; none where everybody may be."""
+    kept_out = basis.admitted.kept_out(member_key)
+    if kept_out is None:
+        return []
+    if not basis.admitted.has_exclusions:
+        return [~kept_out]
+    rows = snapshot_table(basis.warehouse.schema, basis.snapshot.table, ())
+    return [~kept_out, sa.exists().where(rows.c["_member_key"] == member_key)]
 
 
 def _restoring(writer: PlanWriter, row: Sequence[Any]) -> tuple[Any, ...]:

@@ -243,7 +243,14 @@ def _overdue(row: SyncReading) -> float | None:
 
 
 OF_SYNCS: Mapping[str, tuple[str, Figure]] = {
-    "sync_in_audience": ("Members of the audience, at the last good run.", _good(lambda run: run.in_audience)),
+    "sync_in_audience": (
+        "Members of the audience who are sent, at the last good run.",
+        _good(lambda run: run.in_audience),
+    ),
+    "sync_kept_out": (
+        "Members of the audience who were not sent by exclusion, priority or split, at the last good run.",
+        _good(lambda run: sum(run.withheld.values())),
+    ),
     "sync_delivered": (
         "Members handed over to the destination, whatever its answer, at the last good run.",
         _good(lambda run: run.delivered),

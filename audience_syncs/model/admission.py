@@ -43,6 +43,15 @@ class Exclusion(Config):
         description="Of `sql`: compare without regard to capital letters and blanks around, as for emails.",
     )
 
+    def in_words(self) -> str:
+        """Whom it excludes: ``country is one of RU, BY``."""
+        if self.column is None:
+            return f"whose {f'`{self.match}`' if self.match else 'key'} is in a list of the warehouse"
+        values = ", ".join(
+            str(value).lower() if isinstance(value, bool) else str(value) for value in self.unless or self.when or ()
+        )
+        return f"`{self.column}` is {'not ' if self.unless is not None else ''}{values}"
+
     @model_validator(mode="after")
     def _complete(self) -> Exclusion:
         if (self.column is None) == (self.sql is None):

@@ -15,6 +15,7 @@ from audience_syncs.model.admission import Admission, Exclusion
 from audience_syncs.model.alerts import NotifyConfig
 from audience_syncs.model.filters import Condition
 from audience_syncs.model.limits import LimitsConfig
+from audience_syncs.model.mapping import MappedField
 from audience_syncs.model.names import Name, Secret
 from audience_syncs.model.schedules import DURATION, Daily, Schedule, TimeZone
 from audience_syncs.model.schema import Schema
@@ -106,39 +107,6 @@ class DestinationConfig(Config):
     description: str = ""
 
 
-class MappedField(Config):
-    """Where a destination field's value comes from: a column, or a constant."""
-
-    column: str | None = Field(default=None, min_length=1, description="Column of the audience.")
-    constant: str | int | float | bool | None = Field(default=None, description="The same value for every member.")
-    region: str | None = Field(
-        default=None,
-        description="Phones only: column with the ISO 3166 country of the member, for numbers without a country code.",
-    )
-    default_region: str | None = Field(
-        default=None,
-        pattern=r"^[A-Z]{2}$",
-        description="Phones only: ISO 3166 country for numbers without a country code, where `region` gives none.",
-    )
-
-    hashed: bool | None = Field(
-        default=None,
-        description="Fields that are sent hashed only: `true`, the column holds SHA-256 hashes, and anything else is left "
-        "out; `false`, it holds plain values, and a hash is left out. Default: a hash is recognised, and sent as it is.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _column_by_name(cls, value: Any) -> Any:
-        return {"column": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> MappedField:
-        if (self.column is None) == (self.constant is None):
-            raise ValueError("give exactly one of `column` and `constant`")
-        return self
-
-
 class ListConfig(Config):
     """The list, segment or audience at the platform."""
 
@@ -201,7 +169,8 @@ class SyncConfig(Config):
         description="Take over an existing list: members of the audience who are in it already are booked, not sent again.",
     )
     mapping: dict[str, MappedField] = Field(
-        min_length=1, description="Destination field -> column, `{column: ...}` or `{constant: ...}`."
+        min_length=1,
+        description="Destination field -> column, `{column: ...}`, `{constant: ...}`, `{template: ...}` or `{object: ...}`.",
     )
     schedule: Schedule = Field(
         default="manual",

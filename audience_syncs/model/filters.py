@@ -139,6 +139,8 @@ class Comparison(Config):
         if isinstance(low, str) != isinstance(high, str):
             raise ValueError("its two values are of different kinds; write two numbers, or two days or moments")
         if isinstance(low, str):
+            if all(re.fullmatch(r"-?\d+(\.\d+)?", text) for text in (low, high)):
+                raise ValueError("its two numbers are in quotes; remove the quotes")
             if is_day(low) != is_day(high):
                 raise ValueError("one of its values is a day, the other a moment; write two days, or two moments")
         elif low > high:

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from audience_syncs.model.names import Name
 from audience_syncs.model.strict import Config
 
+GROUP = "_group"
+"""The member's group: a column of the snapshots of an audience with a split, which may be mapped like any other."""
+
 HUNDRED = 1e-9
 """How far the percentages may be from a hundred: they are decimal fractions."""
 
@@ -63,6 +66,11 @@ class Split(Config):
         description="Columns of the audience within whose values the groups have their percentages: `[country]`.",
     )
     conversions: dict[Name, Conversion] = Field(default_factory=dict, description="For the lift report.")
+
+    @property
+    def holdouts(self) -> list[str]:
+        """Groups without syncs."""
+        return [group.name for group in self.groups if not group.syncs]
 
     @model_validator(mode="after")
     def _whole(self) -> Split:

@@ -40,18 +40,28 @@ ACCEPTED = Verdict(VerdictKind.ACCEPTED)
 FieldValue = str | list[str]
 """A field as the platform wants it: normalised and, where the platform wants that, hashed. A list holds several
 identifiers of one person."""
+JsonObject = dict[str, Any]
+"""A field made of several values, for platforms that take nested ones: names to text, numbers, booleans, lists, objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One member as sent. For a removal, ``fields`` holds only identifiers, as they were sent when added.
 
-    ``new``: nothing of them was accepted before, as far as we know.
+    ``new``: nothing of them was accepted before, as far as we know. ``objects`` and ``clears`` (fields to be emptied, as the row
+    has nothing for them) are only ever filled for destinations whose declaration says that they take such.
     """
 
     fields: Mapping[str, FieldValue]
     remote_id: str | None = None
     new: bool = False
+    objects: Mapping[str, JsonObject] = field(default_factory=dict)
+    clears: tuple[str, ...] = ()
+
+    @property
+    def everything(self) -> dict[str, Any]:
+        """All fields for a platform that takes JSON: objects are nested, and null empties."""
+        return {**self.fields, **self.objects, **dict.fromkeys(self.clears)}
 
 
 class JobNotes(Protocol):
@@ -284,6 +294,7 @@ class SyncReport:
     plan_digest: str
     # the four numbers, after the run
     in_audience: int
+    """Members of the snapshot whom this sync sends: nothing keeps them out (``withheld``)."""
     delivered: int
     """Of the audience: handed to the platform, whatever it answered."""
     accepted: int
@@ -310,6 +321,8 @@ class SyncReport:
     error: str = ""
     reach: Reach | None = None
     """How much of the audience the platform can find; None where nothing was planned from it."""
+    withheld: Mapping[str, int] = field(default_factory=dict)
+    """Members of the snapshot who are not sent, by the reason; ``in_audience`` are the others."""
 
     @property
     def duration_s(self) -> float:
@@ -336,6 +349,33 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class SplitSizes:
+    """How the members of a snapshot were divided."""
+
+    salt: str
+    stratify: Sequence[str]
+    groups: Mapping[str, int]
+    """Group -> members, in the order of the definition."""
+
+    @property
+    def division(self) -> tuple[str, bool]:
+        """What a member's place in the split depends on: with another, everybody gets another place."""
+        return self.salt, bool(self.stratify)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored."""
+        # A list: JSON of some warehouses does not keep the order of keys.
+        groups = [{"name": name, "members": members} for name, members in self.groups.items()]
+        return {"salt": self.salt, "stratify": list(self.stratify), "groups": groups}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> SplitSizes:
+        """Reads what ``to_json`` wrote."""
+        groups = {group["name"]: group["members"] for group in stored["groups"]}
+        return cls(stored["salt"], tuple(stored["stratify"]), groups)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One evaluation of an audience: immutable, counted, identified."""
 
@@ -357,6 +397,8 @@ class Snapshot:
     source_as_of: datetime | None = None
     """The time of the newest data behind it, where the audience's ``freshness_sql`` tells."""
     duration_s: float = 0.0
+    split: SplitSizes | None = None
+    """How its members were divided into groups (column ``_group``); None without a split."""
     reused: bool = False
     """Whether it was there already when it was asked for."""
     preview: Sequence[Mapping[str, str]] = field(default_factory=tuple)
@@ -400,6 +442,8 @@ class SyncRun:
     requests: int = 0
     reach: Reach | None = None
     """How much of the audience the platform could find; None where nothing was planned from it."""
+    withheld: Mapping[str, int] = field(default_factory=dict)
+    """Members of the snapshot who were not sent, by the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from audience_syncs.project.load import (
     MODELS,
     Project,
     check_project,
+    configured_defs_dir,
     default_defs_dir,
     load_project,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "Problem",
     "Project",
     "check_project",
+    "configured_defs_dir",
     "default_defs_dir",
     "format_problems",
     "load_project",

@@ -1,7 +1,7 @@
 """Columns as the warehouse told them, recorded beside the definitions they belong to.
 
 Definitions load without a warehouse, and filters are checked when they load: so `audience-syncs columns` asks the warehouse
-and writes ``columns.json`` into the folder of a model's ``defs.yaml``. It belongs into git; a change of the warehouse's
+and writes ``columns.json`` into the folder of a model's ``defs.yaml``. They belong in git; a change of the warehouse's
 columns is a change of that file.
 """
 

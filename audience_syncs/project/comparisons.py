@@ -21,7 +21,8 @@ def check_comparison(
 ) -> Iterator[Problem]:
     """What is wrong with the operator and the value of the comparison at ``path``. ``subject``: the column or trait;
     ``words``: what it holds, in words."""
-    operator, value = comparison.operator, comparison.value
+    operator = comparison.operator
+    value = comparison.value_of(operator)
     at = (*path, operator)
     misfit = _misfit(operator, value, kind)
     if misfit is not None:

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from audience_syncs.model.config import MappedField
 from audience_syncs.model.filters import CONDITION_KINDS, OPERATORS
+from audience_syncs.model.mapping import MappedField
 from audience_syncs.project.problems import Problem, YamlPath, choose_from, nearest
 from audience_syncs.project.yaml_documents import Document
 
@@ -61,6 +61,12 @@ def explain(
     return list(problems.values())
 
 
+def accepts_null(model: type[BaseModel], path: YamlPath) -> bool:
+    """Whether null may be written at a path."""
+    annotations, _ = _types_at(model, path, None)
+    return type(None) in annotations
+
+
 def _problem(
     detail: ErrorDetails, model: type[BaseModel], path: YamlPath, value: Any, document: Document, at: YamlPath
 ) -> Problem:
@@ -74,6 +80,8 @@ def _problem(
             str(path[-1]), sorted(_known_keys(model, path[:-1], value)), none="remove it"
         )
         return document.problem(at, f"unknown key `{path[-1]}`", remedy, of_key=True)
+    if kind == "missing" and isinstance(given, list):
+        return document.problem(at, "a value is missing in the list", described)
     if kind in ("missing", "key_missing"):
         remedy = f"add `{path[-1]}: ...`" + (f": {_lower(described)}" if described else "")
         return document.problem(at, f"the key `{path[-1]}` is missing", remedy)
@@ -89,6 +97,8 @@ def _problem(
     if kind in _EXPECTED:
         if kind == "string_type" and isinstance(given, (bool, int, float)):
             return document.problem(at, f"must be text, not {_named(given)}", "put quotes around it")
+        if kind == "list_type" and isinstance(given, (str, int, float)):
+            return document.problem(at, f"must be a list, not {_named(given)}", "put it into brackets: `[...]`")
         expected = "a column's name, or a mapping" if _is_mapped_field(model, path, value) else _EXPECTED[kind]
         return document.problem(at, f"must be {expected}, not {_named(given)}", described)
     if kind == "string_pattern_mismatch":
@@ -291,7 +301,8 @@ def _no_condition(model: type[BaseModel], path: YamlPath, value: Any, document: 
     begin = f"begin a condition with one of {', '.join(f'`{kind}:`' for kind in kinds)}"
     given = _value_at(value, path)
     if not isinstance(given, Mapping):
-        return document.problem(at, f"must be a condition (`key: value` lines), not {_named(given)}", begin)
+        remedy = "write `all:` above it, and indent it" if isinstance(given, list) else begin
+        return document.problem(at, f"must be a condition (`key: value` lines), not {_named(given)}", remedy)
     for key in given:
         if key in CONDITION_KINDS:
             message = f"`{key}` is about people, not about rows"

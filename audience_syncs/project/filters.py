@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from audience_syncs.model.filters import (
+    AllOf,
+    AnyOf,
     Did,
     DidNot,
     Has,
     HasNo,
     InSequence,
+    NoneOf,
     PropertyCondition,
     Top,
     TraitCondition,
@@ -42,9 +45,13 @@ def places(path: YamlPath, condition: Any) -> Iterator[tuple[YamlPath, Any]]:
         for child in inner(condition):
             yield from places((*path, "top", "among"), child)
         return
-    key = next((name for name in ("all", "any", "none") if hasattr(condition, name)), "")
-    for number, child in enumerate(inner(condition)):
-        yield from places((*path, key, number), child)
+    key = _HOLDING.get(type(condition))
+    for number, child in enumerate(inner(condition) if key else ()):
+        yield from places((*path, str(key), number), child)
+
+
+_HOLDING: dict[type, str] = {AllOf: "all", AnyOf: "any", NoneOf: "none"}
+"""Conditions that hold others, and their key."""
 
 
 class _Checking:

@@ -7,6 +7,7 @@ needs Dagster, so that the terminal, the editor's check and Dagster itself read 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,14 +20,20 @@ from audience_syncs.model.admission import PriorityConfig
 from audience_syncs.model.alerts import AlertsConfig
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, sync_id
 from audience_syncs.model.errors import DefinitionError
+from audience_syncs.model.kinds import Kind
 from audience_syncs.model.schema import ModelConfig, RecordedColumns, Schema
 from audience_syncs.model.sequences import SequenceConfig
+from audience_syncs.model.templates import SyncTemplateConfig
 from audience_syncs.project.audience_references import check_cycles, check_one_priority, check_priority
 from audience_syncs.project.columns import recorded_columns
+from audience_syncs.project.combine import check_template, combine, template_layer
+from audience_syncs.project.dg_projects import dg_defs_dir
 from audience_syncs.project.explain import explain
 from audience_syncs.project.inheritance import from_model, inherited
+from audience_syncs.project.mapping import kinds_of
 from audience_syncs.project.members import check_exclusions, surprises
 from audience_syncs.project.models import check_model
+from audience_syncs.project.origins import Layer, MergedDocument, SyncOrigins, told_once
 from audience_syncs.project.people import check_people
 from audience_syncs.project.problems import Problem, choose_from, nearest, refusal, shown_path
 from audience_syncs.project.rules import (
@@ -36,6 +43,7 @@ from audience_syncs.project.rules import (
     check_name,
     check_sequence,
     check_shared_lists,
+    check_template_references,
 )
 from audience_syncs.project.templates import render
 from audience_syncs.project.yaml_documents import Document, read_documents
@@ -44,13 +52,21 @@ COMPONENTS = "audience_syncs.components"
 DEFS_VARIABLE = "AUDIENCE_SYNCS_DEFS"
 
 Definition = (
-    SourceConfig | DestinationConfig | ModelConfig | AudienceConfig | PriorityConfig | SequenceConfig | AlertsConfig
+    SourceConfig
+    | DestinationConfig
+    | ModelConfig
+    | SyncTemplateConfig
+    | AudienceConfig
+    | PriorityConfig
+    | SequenceConfig
+    | AlertsConfig
 )
 
 MODELS: Mapping[str, type[Definition]] = {
     "Source": SourceConfig,
     "Destination": DestinationConfig,
     "Model": ModelConfig,
+    "SyncTemplate": SyncTemplateConfig,
     "Audience": AudienceConfig,
     "Priority": PriorityConfig,
     "Sequence": SequenceConfig,
@@ -58,6 +74,7 @@ MODELS: Mapping[str, type[Definition]] = {
 }
 """Component name -> the model of its attributes; what others refer to goes before them."""
 
+_TYPE_OF_OTHERS = re.compile(rb"^[\"']?type[\"']?\s*:\s*[\"']?[A-Za-z_][\w.]*[\"']?\s*(#.*)?$", re.MULTILINE)
 _FILE_KEYS = ("attributes", "post_processing", "requirements", "template_vars_module", "type")
 
 
@@ -90,6 +107,7 @@ class Project:
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     destinations: dict[str, DestinationConfig] = field(default_factory=dict)
     models: dict[str, ModelConfig] = field(default_factory=dict)
+    templates: dict[str, SyncTemplateConfig] = field(default_factory=dict)
     audiences: dict[str, AudienceConfig] = field(default_factory=dict)
     priorities: dict[str, PriorityConfig] = field(default_factory=dict)
     columns: RecordedColumns = field(default_factory=dict, repr=False)
@@ -100,6 +118,8 @@ class Project:
     """What is right and may surprise; it stops nothing."""
     files: dict[tuple[Path, int], Located] = field(default_factory=dict, repr=False)
     """By folder and number of the document in its ``defs.yaml``, as Dagster names a component's place."""
+    origins: dict[str, SyncOrigins] = field(default_factory=dict, repr=False)
+    """Sync -> where each of its values was written."""
 
     @cached_property
     def sequences_of(self) -> Mapping[str, Sequence[SequenceConfig]]:
@@ -126,8 +146,19 @@ class Project:
         ]
 
 
-def default_defs_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """The folder of definitions: ``AUDIENCE_SYNCS_DEFS`` where it is set, else the package's ``defs/``."""
+def default_defs_dir() -> Path:
+    """The folder of definitions that commands in a terminal mean: ``AUDIENCE_SYNCS_DEFS`` where it is set, else that of the
+    dg project in whose folder they are given, else the package's ``defs/``."""
+    if not os.environ.get(DEFS_VARIABLE, "").strip():
+        found = dg_defs_dir(Path.cwd())
+        if found is not None:
+            return found
+    return configured_defs_dir()
+
+
+def configured_defs_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """The folder of definitions whatever the working directory is: ``AUDIENCE_SYNCS_DEFS`` where it is set, else the
+    package's ``defs/``."""
     chosen = (os.environ if environ is None else environ).get(DEFS_VARIABLE, "").strip()
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -152,11 +183,12 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None, *, wi
     reading.build()
     reading.check_references()
     reading.inherit()
-    reading.problems.sort()
+    reading.problems = sorted(told_once(reading.problems, reading.of_templates, reading.merged, reading.templates))
     return Project(
         sources=reading.sources,
         destinations=reading.destinations,
         models=reading.models,
+        templates=reading.templates,
         audiences=reading.audiences,
         priorities=reading.priorities,
         columns=reading.columns,
@@ -165,6 +197,7 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None, *, wi
         problems=reading.problems,
         notes=reading.notes,
         files=reading.files,
+        origins=reading.origins,
     )
 
 
@@ -202,6 +235,15 @@ def _file_in(folder: Path) -> Path | None:
     return next((file for file in (folder / "defs.yaml", folder / "defs.yml") if file.is_file()), None)
 
 
+def _is_of_others(file: Path) -> bool:
+    """Whether a file defines only components of others, whose YAML may be written as we would not: it is theirs to read."""
+    try:
+        text = file.read_bytes()
+    except OSError:
+        return False  # reported where its definitions are read
+    return b"audience_syncs" not in text and _TYPE_OF_OTHERS.search(text) is not None
+
+
 def _describes_folder(file: Path) -> bool:
     # Nearly never; looking for the word first saves building every file twice.
     try:
@@ -214,6 +256,10 @@ def _describes_folder(file: Path) -> bool:
         isinstance(document.value, dict) and str(document.value.get("type", "")).endswith("DefsFolderComponent")
         for document in documents
     )
+
+
+def _in_words(kind: str) -> str:
+    return "sync template" if kind == "SyncTemplate" else kind.lower()
 
 
 def _component_name(document: Document) -> str | None:
@@ -233,6 +279,11 @@ class _Reading:
         self.sources: dict[str, SourceConfig] = {}
         self.destinations: dict[str, DestinationConfig] = {}
         self.models: dict[str, ModelConfig] = {}
+        self.templates: dict[str, SyncTemplateConfig] = {}
+        self.layers: dict[str, Layer] = {}
+        self.merged: list[MergedDocument] = []
+        self.of_templates: set[Problem] = set()
+        self.origins: dict[str, SyncOrigins] = {}
         self.audiences: dict[str, AudienceConfig] = {}
         self.priorities: dict[str, PriorityConfig] = {}
         self.columns: RecordedColumns = {}
@@ -247,6 +298,8 @@ class _Reading:
         self.found: list[tuple[str, Document, dict[str, Any], Definition | None]] = []
 
     def read(self, file: Path) -> None:
+        if _is_of_others(file):
+            return
         documents, problems = read_documents(file)
         self.problems += problems
         if not documents and not problems:
@@ -269,9 +322,10 @@ class _Reading:
                 )
             return
         if name not in MODELS:
-            meant = nearest(name, [known.lower() for known in MODELS])
+            by_word = {known.lower(): known for known in MODELS}
+            meant = nearest(name, by_word)
             known = ", ".join(f"{COMPONENTS}.{known}" for known in MODELS)
-            remedy = f"did you mean `{COMPONENTS}.{meant.capitalize()}`?" if meant else f"known: {known}"
+            remedy = f"did you mean `{COMPONENTS}.{by_word[meant]}`?" if meant else f"known: {known}"
             self.problems.append(document.problem(("type",), f"there is no component `{name}`", remedy))
             return
         self.check_file_keys(document)
@@ -314,7 +368,7 @@ class _Reading:
         if first is document:
             return True
         line, _ = first.position(("attributes", "name"))
-        message = f"there are two {kind.lower()}s called `{name}`; the other is at {shown_path(first.file)}:{line}"
+        message = f"there are two {_in_words(kind)}s called `{name}`; the other is at {shown_path(first.file)}:{line}"
         self.problems.append(document.problem(("attributes", "name"), message, "give one of them another name"))
         return False
 
@@ -329,17 +383,43 @@ class _Reading:
     def build_definition(self, written: _Written) -> None:
         kind, document, attributes = written.kind, written.document, written.attributes
         config: Definition | None = None
+        before = len(self.problems)
+        told = written.unrendered
+        is_whole = written.is_first
+        if kind == "SyncTemplate" and written.is_first and isinstance(attributes.get("name"), str):
+            self.layers[attributes["name"]] = template_layer(document, attributes)
+        if kind == "Audience":
+            combined = combine(document, attributes, self.layers, self.source_of(attributes))
+            document, attributes = combined.document, combined.attributes
+            self.problems += combined.problems
+            told = told | combined.lacking
+            self.merged.append(combined.document)
+            is_whole = is_whole and not combined.problems and combined.document.templates <= self.templates.keys()
         try:
             config = MODELS[kind].model_validate(attributes)
         except ValidationError as error:
             found = explain(error, MODELS[kind], attributes, document, ("attributes",))
             # A template that could not be rendered has been reported as such.
-            self.problems += [problem for problem in found if problem.path not in written.unrendered]
-        if written.unrendered or not written.is_first:
+            self.problems += [problem for problem in found if problem.path not in told]
+        if isinstance(config, SyncTemplateConfig):
+            wrong = list(check_template(document, config))
+            self.problems += wrong
+            config = None if wrong else config
+        if kind == "SyncTemplate":
+            self.of_templates.update(self.problems[before:])
+        if written.unrendered or not is_whole:
             config = None
         self.found.append((kind, document, attributes, config))
         if config is not None:
             self.keep(kind, document, config)
+
+    def source_of(self, attributes: Mapping[str, Any]) -> str:
+        """The name of an audience's source, as far as it can be told."""
+        model = attributes.get("model")
+        if isinstance(model, str) and model in self.models:
+            return self.models[model].source
+        source = attributes.get("source")
+        return source if isinstance(source, str) else ""
 
     def read_columns(self) -> None:
         """What the warehouse told about columns, recorded beside the definitions."""
@@ -357,6 +437,8 @@ class _Reading:
             self.destinations[config.name] = config
         elif isinstance(config, ModelConfig):
             self.models[config.name] = config
+        elif isinstance(config, SyncTemplateConfig):
+            self.templates[config.name] = config
         elif isinstance(config, PriorityConfig):
             self.priorities[config.name] = config
         elif isinstance(config, SequenceConfig):
@@ -365,6 +447,9 @@ class _Reading:
             self.alerts = config
         else:
             self.audiences[config.name] = config
+            if isinstance(document, MergedDocument):
+                for number, sync in enumerate(config.syncs):
+                    self.origins[sync_id(config, sync)] = document.syncs[number]
 
     def check_references(self) -> None:
         """What only shows when everything is known: names of others, and what destinations can do."""
@@ -381,6 +466,8 @@ class _Reading:
                 self.problems += check_model(document, config, schema, sources=sources, with_columns=self.with_columns)
                 if len(self.problems) > before:
                     self.drop(kind, document, config)  # now: what is about it is not looked at then
+            elif kind == "SyncTemplate":
+                self.problems += check_template_references(document, attributes, self.named["Destination"])
             elif kind == "Audience":
                 self.problems += check_audience(
                     document,
@@ -389,6 +476,7 @@ class _Reading:
                     models=self.named["Model"],
                     destination_names=self.named["Destination"],
                     destinations=self.destinations,
+                    kinds=self.kinds_of(attributes),
                 )
                 audience = config if isinstance(config, AudienceConfig) else None
                 self.problems += check_people(document, attributes, audience, schema, self.destinations, self.named)
@@ -403,6 +491,8 @@ class _Reading:
                 self.problems += check_sequence(document, config, self.audiences, self.named["Audience"])
             if known_channels is not None:
                 self.problems += check_channels(document, attributes, known_channels)
+            if kind == "SyncTemplate":
+                self.of_templates.update(self.problems[before:])
             if len(self.problems) > before:
                 broken.add(number)
         whole = [(document, config) for _, document, _, config in self.found if isinstance(config, AudienceConfig)]
@@ -420,6 +510,16 @@ class _Reading:
             kind, document, _, config = self.found[number]
             if config is not None:
                 self.drop(kind, document, config)
+
+    def kinds_of(self, audience: Mapping[str, Any]) -> dict[str, Kind]:
+        """The kinds of an audience's columns, as far as they are recorded."""
+        name, model, columns = (audience.get(key) for key in ("name", "model", "columns"))
+        return kinds_of(
+            Schema(self.models, self.columns),
+            audience=name if isinstance(name, str) else "",
+            model=None if model is None else str(model),
+            columns=columns if isinstance(columns, list) else None,
+        )
 
     def check_alerts(self) -> Collection[str] | None:
         """There is one definition of alerts at most. Answers the channels' names; None where it has mistakes."""
@@ -451,6 +551,7 @@ class _Reading:
             "Source": self.sources,
             "Destination": self.destinations,
             "Model": self.models,
+            "SyncTemplate": self.templates,
             "Audience": self.audiences,
             "Priority": self.priorities,
             "Sequence": self.sequences,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from audience_syncs.model.admission import Exclusion
-from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig
+from audience_syncs.model.config import AudienceConfig, DestinationConfig, ModeFamily, SyncConfig
 from audience_syncs.model.schema import ModelConfig, Schema
+from audience_syncs.model.splits import GROUP
 from audience_syncs.project.comparisons import value_misfit
 from audience_syncs.project.parts import Part, members, people
 from audience_syncs.project.problems import Problem, YamlPath, choose_from
@@ -16,7 +18,11 @@ _TOP: YamlPath = ("attributes",)
 
 
 def check_members(
-    document: Document, audience: AudienceConfig, schema: Schema, destinations: Mapping[str, DestinationConfig]
+    document: Document,
+    attributes: Mapping[str, Any],
+    audience: AudienceConfig,
+    schema: Schema,
+    destinations: Mapping[str, DestinationConfig],
 ) -> Iterator[Problem]:
     """All that is wrong with an audience's columns, its split, and the columns that its syncs and their destinations need."""
     model = schema.models.get(audience.model or "")
@@ -30,11 +36,15 @@ def check_members(
     yield from _check_split(document, audience, model, part)
     for number, sync in enumerate(audience.syncs):
         path: YamlPath = (*_TOP, "syncs", number)
+        written = attributes["syncs"][number]["mapping"]
         for field in sync.mapping:
-            for at, column in _mapped_columns(document, (*path, "mapping", field), sync, field):
-                yield from _missing(document, at, column, part, audience, model)
+            for at, column in _mapped_columns((*path, "mapping", field), sync, field, written[field]):
+                if column != GROUP or audience.split is None:
+                    yield from _missing(document, at, column, part, audience, model)
         destination = destinations.get(sync.destination)
-        for exclusion in destination.exclude if destination is not None else ():
+        # Whom a destination excludes may well be taken out of a list.
+        excludes = sync.mode.family is not ModeFamily.OUT_OF_LIST
+        for exclusion in destination.exclude if destination is not None and excludes else ():
             yield from _check_exclusion(document, path, exclusion, part, sync)
 
 
@@ -86,11 +96,10 @@ def _missing(
     yield from part.missing(document, path, column, hint=hint)
 
 
-def _mapped_columns(document: Document, path: YamlPath, sync: SyncConfig, field: str) -> Iterator[tuple[YamlPath, str]]:
-    """The columns behind one field of a mapping, each with its place."""
+def _mapped_columns(path: YamlPath, sync: SyncConfig, field: str, written: Any) -> Iterator[tuple[YamlPath, str]]:
+    """The columns behind one field of a mapping, each with its place. ``written``: short, `EMAIL: email`, or a mapping."""
     mapped = sync.mapping[field]
-    # Short, `EMAIL: email`, or `{column: email}`.
-    is_short = bool(document.written(path))
+    is_short = isinstance(written, str)
     if mapped.column is not None:
         yield (path if is_short else (*path, "column")), mapped.column
     if mapped.region is not None:

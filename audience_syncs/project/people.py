@@ -41,7 +41,7 @@ def check_people(
         yield from check_filter(document, ("attributes", "filter"), condition, model, schema)
         yield from check_other_audiences(document, str(name), model.name, condition, schema, named["Audience"])
     if audience is not None:
-        yield from check_members(document, audience, schema, destinations)
+        yield from check_members(document, attributes, audience, schema, destinations)
 
 
 def _readable(written: Any) -> Any:

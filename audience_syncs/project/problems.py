@@ -53,8 +53,9 @@ def path_text(path: YamlPath) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant, if one is close enough."""
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    written = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), written, n=1, cutoff=0.6)
+    return written[found[0]] if found else None
 
 
 def choose_from(word: str, known: Sequence[str], *, none: str) -> str:

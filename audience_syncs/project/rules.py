@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SyncConfig, sync_id
+from audience_syncs.model.kinds import Kind
 from audience_syncs.model.schedules import After, Cron
 from audience_syncs.model.sequences import SequenceConfig
 from audience_syncs.project import cron
@@ -29,8 +30,10 @@ def check_audience(
     models: Collection[str],
     destination_names: Collection[str],
     destinations: Mapping[str, DestinationConfig],
+    kinds: Mapping[str, Kind],
 ) -> Iterator[Problem]:
-    """All that is wrong with one audience beyond its fields' types; works also where some of those are wrong."""
+    """All that is wrong with one audience beyond its fields' types; works also where some of those are wrong. ``kinds``: of its
+    columns, as far as known."""
     # Imported late: the registry brings the platforms' modules.
     from audience_syncs.destinations import registry
 
@@ -58,10 +61,21 @@ def check_audience(
             continue  # reported with the rest of the audience
         destination = destinations.get(sync.destination)
         if destination is not None:
-            for found in registry.check_sync(destination, sync):
+            for found in registry.check_sync(destination, sync, kinds):
                 # A field of the mapping is wrong by its name.
                 of_key = len(found.path) == 2 and found.path[0] == "mapping"
                 yield document.problem((*path, *found.path), found.message, found.remedy, of_key=of_key)
+
+
+def check_template_references(
+    document: Document, attributes: Mapping[str, Any], destination_names: Collection[str]
+) -> Iterator[Problem]:
+    """What is wrong with a sync template wherever it is used: names of others, cron."""
+    top: YamlPath = ("attributes",)
+    yield from check_name(document, (*top, "name"), attributes.get("name"))
+    destination = attributes.get("destination")
+    yield from check_reference(document, (*top, "destination"), destination, "destination", destination_names)
+    yield from _check_cron(document, (*top, "schedule", "cron"), attributes.get("schedule"))
 
 
 def check_destination(document: Document, destination: DestinationConfig) -> Iterator[Problem]:

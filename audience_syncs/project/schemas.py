@@ -1,8 +1,8 @@
 """JSON schemas of the YAML, for editors and for ``dg check yaml``.
 
 ``python -m audience_syncs.project.schemas`` writes them to ``audience_syncs/schemas/``; a test says when they are
-stale. They are the model's own, with two additions it cannot tell: a mapped field may be just a column's name, and a
-template (``{{ env.NAME }}``) may stand for any value.
+stale. They are the model's own, with what it cannot tell: a mapped field may be just a column's name, a template
+(``{{ env.NAME }}``) may stand for any value, and a sync that starts from sync templates need not be whole.
 """
 
 from __future__ import annotations
@@ -28,7 +28,18 @@ def attributes_schema(component: str) -> dict[str, Any]:
         tolerant["$defs"]["MappedField"] = {"anyOf": [short, _allow_templates(mapped)]}
     if component == "Destination":
         _add_settings(tolerant)
+    if component == "Audience":
+        _allow_parts(tolerant["$defs"]["SyncConfig"])
     return tolerant
+
+
+def _allow_parts(sync: dict[str, Any]) -> None:
+    """A sync with templates has from them what it lacks; and null leaves out a field that a template maps."""
+    sync["anyOf"] = [{"required": sync.pop("required")}, {"required": ["templates"]}]
+    mapping = sync["properties"]["mapping"]
+    mapping["additionalProperties"] = {"anyOf": [mapping["additionalProperties"], {"type": "null"}]}
+    # Merged with what a template maps, it may be empty here.
+    mapping.pop("minProperties", None)
 
 
 def _add_settings(schema: dict[str, Any]) -> None:

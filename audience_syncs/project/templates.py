@@ -3,6 +3,8 @@
 The syntax is Dagster's (Jinja; ``env.NAME``, ``env('NAME')``, ``env('NAME', 'default')``). Two differences, both on
 purpose: a variable that is not set is a mistake with a line, where Dagster would write nothing; and a rendered value is
 text, converted where a number is wanted, so that a list id of digits stays what it is.
+
+The templates of a mapping are not rendered here: they are about a member's row (``model.row_templates``), and know no ``env``.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ def render(document: Document, environ: Mapping[str, str]) -> tuple[Any, list[Pr
 
     def rendered(value: Any, path: YamlPath) -> Any:
         if isinstance(value, str):
+            if _is_about_rows(path):
+                return value
             return text(value, path) if _MARKS.search(value) else value
         if isinstance(value, list):
             return [rendered(item, (*path, i)) for i, item in enumerate(value)]
@@ -85,6 +89,17 @@ def render(document: Document, environ: Mapping[str, str]) -> tuple[Any, list[Pr
         return value
 
     return rendered(document.value, ()), problems
+
+
+def _is_about_rows(path: YamlPath) -> bool:
+    """Whether a value is the ``template`` of a mapped field: ``mapping``, field, then ``object`` and a name as often as there are
+    objects in objects."""
+    if path[-1:] != ("template",) or "mapping" not in path:
+        return False
+    rest = path[path.index("mapping") + 1 :]
+    while len(rest) > 2 and rest[1] == "object":
+        rest = rest[2:]
+    return len(rest) == 2
 
 
 @lru_cache(maxsize=1)

@@ -53,6 +53,16 @@ class Document:
             key_node, value_node = found
         return _mark(key_node if of_key else value_node)
 
+    def nodes(self, *path: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+        """The nodes of a key and its value (of a list's item, the item twice); None where there is none."""
+        found = (self.node, self.node)
+        for part in path:
+            below = _child(found[1], part)
+            if below is None:
+                return None
+            found = below
+        return found
+
     def written(self, path: YamlPath) -> str:
         """A single value as it was written, without its quotes: `NO`, which YAML reads as false. Empty for anything else."""
         node = self.node

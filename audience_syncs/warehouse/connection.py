@@ -40,6 +40,15 @@ class Warehouse:
         with connection:
             yield connection
 
+    def planning_apart(self, connection: sa.Connection) -> Warehouse:
+        """This warehouse with tables for plans that only the connection sees, in its transaction: a plan that is only looked
+        at then takes no lock that a run could wait for, and leaves nothing."""
+        tables, apart = StateTables(self.schema), StateTables(self.dialect.temporary_schema)
+        tables.plan, tables.plans = apart.plan, apart.plans
+        for table in (tables.plan, tables.plans):
+            table.create(connection, checkfirst=False)
+        return Warehouse(self.name, self.engine, self.dialect, tables)
+
     def lock_of(self, sync: str) -> str:
         """The name of the lock that a run of the sync holds, for as long as its process lives."""
         return f"{self.schema} sync {sync}"

@@ -19,6 +19,8 @@ class Dialect(Protocol):
     """What a warehouse must be able to express."""
 
     name: str
+    temporary_schema: str
+    """Of tables that only this session sees."""
 
     def prepare_session(self, dbapi_connection: Any) -> None:
         """Settings that make the text of values (dates, floats) the same in every session: fingerprints rely on it."""
@@ -46,6 +48,10 @@ class Dialect(Protocol):
 
     def key_digest(self, key: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         """SHA-256 of a text, in hexadecimal."""
+        ...
+
+    def text_of_row(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
+        """Several values as one text, which tells null from an empty one."""
         ...
 
     def unnest(self, identifiers: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
@@ -117,6 +123,7 @@ class PostgreSQL:
     """PostgreSQL 13 and later."""
 
     name = "postgresql"
+    temporary_schema = "pg_temp"
 
     def prepare_session(self, dbapi_connection: Any) -> None:
         with dbapi_connection.cursor() as cursor:
@@ -147,6 +154,9 @@ class PostgreSQL:
 
     def key_digest(self, key: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return sa.func.encode(sa.func.sha256(sa.func.convert_to(key, "UTF8")), "hex", type_=sa.Text)
+
+    def text_of_row(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[str]:
+        return sa.cast(sa.func.row(*columns), sa.Text)
 
     def unnest(self, identifiers: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
         return sa.func.unnest(identifiers, type_=sa.Text)
@@ -207,8 +217,9 @@ class PostgreSQL:
         if connection.scalar(sa.select(sa.func.to_regclass(qualified))) is not None:
             return
         # Two runs of different syncs may come here together; the lock makes them take turns. Attaching an empty
-        # table blocks no reader, creating it as a partition would.
-        self.lock_for_transaction(connection, f"{table.schema}.{table.name} partitions")
+        # table blocks no reader, creating it as a partition would. What only this session sees has no second one.
+        if table.schema != self.temporary_schema:
+            self.lock_for_transaction(connection, f"{table.schema}.{table.name} partitions")
         if connection.scalar(sa.select(sa.func.to_regclass(qualified))) is not None:
             return
         parent = f"{table.schema}.{table.name}"

@@ -40,7 +40,7 @@ def request_forgetting(
     by: str,
     now: datetime,
 ) -> list[str]:
-    """Records the request and erases the person from snapshots and history; the caller commits.
+    """Records the request and erases the person from snapshots, history and splits; the caller commits.
 
     ``audiences``: those of the source with that primary key. Returns the syncs that hold the person, who stays in
     their ledger until the removal was acknowledged.
@@ -54,11 +54,8 @@ def request_forgetting(
             )
         )
     _erase_from_snapshots(connection, warehouse, list(audiences), key)
-    connection.execute(
-        sa.delete(tables.membership).where(
-            tables.membership.c.audience.in_(list(audiences)), tables.membership.c.member_key == key
-        )
-    )
+    for table in (tables.membership, tables.split_positions):
+        connection.execute(sa.delete(table).where(table.c.audience.in_(list(audiences)), table.c.member_key == key))
     ledger, forgetting = tables.ledger, tables.forgetting
     holding = []
     for audience in audiences.values():

@@ -27,6 +27,12 @@ STEPS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE {schema}.plan ADD COLUMN lacks text",
         "ALTER TABLE {schema}.sync_runs ADD COLUMN reach json",
     ),
+    # And a new table: split_positions.
+    4: (
+        "ALTER TABLE {schema}.sync_runs ADD COLUMN withheld json",
+        "ALTER TABLE {schema}.snapshots ADD COLUMN split json",
+        "ALTER TABLE {schema}.membership ADD COLUMN split_group text",
+    ),
 }
 """Version -> the statements that lead from it to the next one."""
 

@@ -9,7 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from audience_syncs.model.errors import SourceError
-from audience_syncs.model.values import Column, MatchedUsers, Reach, RejectionCount, RunStatus, Snapshot, SyncRun
+from audience_syncs.model.values import (
+    Column,
+    MatchedUsers,
+    Reach,
+    RejectionCount,
+    RunStatus,
+    Snapshot,
+    SplitSizes,
+    SyncRun,
+)
 from audience_syncs.warehouse.connection import Warehouse
 from audience_syncs.warehouse.migrations import migrate
 from audience_syncs.warehouse.tables import STATE_VERSION, StateTables
@@ -57,6 +66,22 @@ class State:
                     remedy=f"let the source's user create that schema, or make it: CREATE SCHEMA {self._tables.schema} "
                     "AUTHORIZATION <user>",
                 ) from None
+
+    def prepare_within(self, connection: sa.Connection) -> None:
+        """Makes the tables where there are none, in a transaction that the caller rolls back.
+
+        Raises SourceError for tables of another version: bringing them up to date would keep everybody else waiting.
+        """
+        found = self._version(connection)
+        if found is None:
+            if not sa.inspect(connection).has_schema(self._tables.schema):
+                connection.execute(sa.schema.CreateSchema(self._tables.schema, if_not_exists=True))
+            self._tables.metadata.create_all(connection)
+        elif found < STATE_VERSION:
+            raise SourceError(
+                f"the state tables are of version {found}, and this software keeps version {STATE_VERSION}",
+                remedy="the first run of any sync with this version brings them up to date; plan after it",
+            )
 
     def _version(self, connection: sa.Connection) -> int | None:
         if not sa.inspect(connection).has_table("state_version", schema=self._tables.schema):
@@ -203,6 +228,7 @@ def snapshot_from_row(row: sa.RowMapping) -> Snapshot:
         partition=row["partition_key"],
         source_as_of=row["source_as_of"],
         duration_s=row["duration_s"],
+        split=SplitSizes.from_json(row["split"]) if row["split"] else None,
     )
 
 
@@ -234,6 +260,7 @@ def sync_run_from_row(row: sa.RowMapping, matched: MatchedUsers | None, last_goo
         unknown=row["unknown"],
         requests=row["requests"],
         reach=Reach.from_json(row["reach"]) if row["reach"] else None,
+        withheld=row["withheld"] or {},
     )
 
 

@@ -11,7 +11,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """Version of these tables; raised with every change of their shape, together with a step in ``migrations``."""
 
 Identifiers = sa.ARRAY(sa.Text)
@@ -51,6 +51,7 @@ class StateTables:
             sa.Column("duration_s", sa.Float, nullable=False),
             sa.Column("partition_key", sa.Text, comment="the day it is of, where the audience is partitioned"),
             sa.Column("source_as_of", instant, comment="the newest data behind it, by the audience's freshness_sql"),
+            sa.Column("split", sa.JSON, comment="salt, stratify and groups, where the audience has a split"),
             sa.Index("snapshots_by_audience", "audience", "partition_key", "id"),
         )
 
@@ -59,11 +60,25 @@ class StateTables:
             self.metadata,
             sa.Column("audience", sa.Text, nullable=False),
             sa.Column("member_key", sa.Text(collation="C"), nullable=False),
-            sa.Column("event", sa.Text, nullable=False, comment="enter or exit"),
+            sa.Column("event", sa.Text, nullable=False, comment="enter or exit; of a split also move"),
             sa.Column("at", instant, nullable=False),
             sa.Column("snapshot_id", sa.BigInteger, nullable=False),
+            sa.Column("split_group", sa.Text, comment="the group entered, moved to or left, where there is a split"),
             sa.Index("membership_by_member", "audience", "member_key"),
             sa.Index("membership_by_snapshot", "snapshot_id"),
+        )
+
+        self.split_positions = sa.Table(
+            "split_positions",
+            self.metadata,
+            sa.Column("audience", sa.Text, primary_key=True),
+            sa.Column("salt", sa.Text, primary_key=True),
+            sa.Column("member_key", sa.Text(collation="C"), primary_key=True),
+            sa.Column("stratum", sa.Text, nullable=False, comment="values of the columns of `stratify` at that time"),
+            sa.Column("number", sa.BigInteger, nullable=False, comment="from 0 within the stratum"),
+            sa.Column("position", sa.Double, nullable=False, comment="from 0 to 1; the group follows from it"),
+            sa.Column("assigned_at", instant, nullable=False),
+            comment="places in a stratified split, kept for ever, so that nobody changes group",
         )
 
         self.lists = sa.Table(
@@ -261,6 +276,7 @@ class StateTables:
             sa.Column("list_url", sa.Text),
             sa.Column("error", sa.Text, nullable=False, server_default=""),
             sa.Column("reach", sa.JSON, comment="how many of the audience can be found, by field and reason"),
+            sa.Column("withheld", sa.JSON, comment="members of the audience who are not sent, by reason"),
             sa.Index("sync_runs_by_sync", "sync", "id"),
         )
 

@@ -25,8 +25,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from audience_syncs.destinations.braze.calls import Calls, raise_refusal, reading
-from audience_syncs.destinations.braze.declaration import MOST_IN_NAME, RESERVED, SPEC, BrazeSettings
-from audience_syncs.destinations.braze.people import MOST_AT_ONCE, NEVER_CLEARED, KnownBy
+from audience_syncs.destinations.braze.declaration import MOST_IN_NAME, NEVER_CLEARED, RESERVED, SPEC, BrazeSettings
+from audience_syncs.destinations.braze.people import MOST_AT_ONCE, KnownBy
 from audience_syncs.destinations.braze.track import Track
 from audience_syncs.destinations.contract import Account, DestinationSpec, ListRequest
 from audience_syncs.destinations.http import HttpClient
@@ -306,7 +306,7 @@ class BrazeForGood(Braze):
 
 
 def _attributes(member: Outgoing, known_by: str) -> dict[str, Any]:
-    return {name: value for name, value in member.fields.items() if name != known_by}
+    return {name: value for name, value in member.everything.items() if name != known_by}
 
 
 def _next_cursor(link: str) -> str | None:

@@ -3,6 +3,9 @@
 Each object of a request names one user by exactly one identifier, and Braze prefers them in an order of its own (an email beside
 an external id is only an attribute). Were two of them identifiers to us, nobody could say by which of them a person had been
 put into the audience, and has to be taken out. So ``identify_by`` chooses one; the others go along as attributes.
+
+An attribute is emptied by null, and may be an object of several values (Braze's pages on the user attributes object, and on nested
+custom attributes: 100 KB each; an object is replaced as a whole).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from audience_syncs.destinations import settings
-from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec, Tells
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, Empties, FieldSpec, Tells
 from audience_syncs.destinations.problems import Problem
 from audience_syncs.model.config import Mode, Removal
 
@@ -44,6 +47,8 @@ PROFILE_FIELDS = frozenset(
 RESERVED = CONSENT | NOT_OURS | PROFILE_FIELDS | frozenset({*KNOWN_BY.values(), "image_url", "bio"})
 """Names that mean something to Braze: no audience may be called so."""
 MOST_IN_NAME = 255
+NEVER_CLEARED = frozenset({"external_id", "alias_name", "email", "phone"})
+"""What a user is found or reached by."""
 
 
 class BrazeSettings(settings.ApiSettings):
@@ -130,7 +135,7 @@ SPEC = DestinationSpec(
     title="Braze",
     kind="braze",
     fields=_fields("external_id"),
-    open_fields=FieldSpec("", "braze.text", multiple=True, description="A custom attribute of the user."),
+    open_fields=FieldSpec("", "braze.text", multiple=True, nested=True, description="A custom attribute of the user."),
     credentials=("api_key",),
     settings=settings.descriptions(BrazeSettings),
     settings_model=BrazeSettings,
@@ -142,6 +147,8 @@ SPEC = DestinationSpec(
     concurrency=4,
     tells_matched_users=Tells.YES,
     docs="docs/destinations/braze.md",
+    empties=Empties.ASKED,
+    never_emptied=NEVER_CLEARED,
 )
 
 

@@ -18,8 +18,6 @@ EXPORT = "/users/export/ids"
 MOST_AT_ONCE = 50
 _FIELDS = ["braze_id", "external_id", "user_aliases"]
 """Asked for by name: a request that names what it wants may come ten times as often."""
-NEVER_CLEARED = frozenset({"external_id", "alias_name", "email", "phone"})
-"""What a user is found or reached by."""
 
 
 class KnownBy:

@@ -17,7 +17,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from audience_syncs.destinations import settings
-from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest, Tells
+from audience_syncs.destinations.contract import (
+    Account,
+    DestinationSpec,
+    Empties,
+    FieldSpec,
+    ListMember,
+    ListRequest,
+    Tells,
+)
 from audience_syncs.destinations.customerio.calls import App, Track, reading
 from audience_syncs.destinations.customerio.changes import Changes
 from audience_syncs.destinations.customerio.people import (
@@ -94,7 +102,7 @@ SPEC = DestinationSpec(
         FieldSpec("last_name", "customerio.text", description="Last name."),
         FieldSpec("timezone", "customerio.text", description="Time zone, like `Europe/Berlin`."),
     ),
-    open_fields=FieldSpec("", "customerio.text", multiple=True, description="An attribute of the person."),
+    open_fields=FieldSpec("", "customerio.text", multiple=True, nested=True, description="An attribute of the person."),
     credentials=("site_id", "api_key", "app_key"),
     settings=settings.descriptions(CustomerIoSettings),
     settings_model=CustomerIoSettings,
@@ -107,6 +115,8 @@ SPEC = DestinationSpec(
     reads_members=True,
     tells_matched_users=Tells.YES,
     docs="docs/destinations/customerio.md",
+    empties=Empties.ASKED,
+    never_emptied=NEVER_CLEARED,
 )
 
 

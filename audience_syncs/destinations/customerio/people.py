@@ -21,7 +21,7 @@ import orjson
 from audience_syncs.destinations.customerio.calls import App, Track, errors_of, items, rejection_of
 from audience_syncs.destinations.stopping import rest
 from audience_syncs.model.errors import NoAnswer
-from audience_syncs.model.values import Batch, FieldValue, Outgoing, Verdict, VerdictKind
+from audience_syncs.model.values import Batch, Outgoing, Verdict, VerdictKind
 
 ID, CIO_ID = "id", "cio_id"
 MOST_BYTES = 450_000
@@ -116,14 +116,15 @@ class Waiting:
         return True
 
 
-def people_of(batch: Batch) -> dict[str, dict[str, FieldValue]]:
+def people_of(batch: Batch) -> dict[str, dict[str, Any]]:
     """The attributes of the members, by id: those who share one are one person, with the last one's attributes."""
-    found: dict[str, dict[str, FieldValue]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for member in batch.members:
         own = next(iter(ids_of(member)), None)
         if own is not None:
             attributes = found.setdefault(own, {})
             attributes |= {name: value for name, value in member.fields.items() if name != ID}
+            attributes |= {**member.objects, **dict.fromkeys(member.clears, "")}
     return found
 
 

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
 import orjson
@@ -27,7 +27,7 @@ from audience_syncs.destinations.files.declaration import FilesSettings
 from audience_syncs.destinations.files.manifest import ChangeFile, ListedFile, Manifest, Version
 from audience_syncs.destinations.files.storage import Storage
 from audience_syncs.model.errors import DefinitionError, ListMissing
-from audience_syncs.model.values import ACCEPTED, Batch, FieldValue, MatchedUsers, Outgoing, RemoteList, Verdict
+from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, Outgoing, RemoteList, Verdict
 
 PUT, REMOVED = "put", "removed"
 _MARK = "list.json"
@@ -67,10 +67,10 @@ class Files:
         return RemoteList(folder, wanted.name, created=True)
 
     def add(self, list_id: str, batch: Batch) -> Sequence[Verdict]:
-        rows: dict[str, Mapping[str, FieldValue]] = {}
+        rows: dict[str, Mapping[str, Any]] = {}
         for member in batch.members:
             for key in self._keys(member):
-                rows[key] = member.fields
+                rows[key] = member.everything
         columns = _columns(self._settings.key, batch)
         return self._deliver(list_id, batch, PUT, columns, list(rows.values()))
 
@@ -124,7 +124,7 @@ class Files:
         batch: Batch,
         change: str,
         columns: Sequence[str],
-        rows: Sequence[Mapping[str, FieldValue]],
+        rows: Sequence[Mapping[str, Any]],
     ) -> list[Verdict]:
         self._require(list_id)
         if self._number is None:
@@ -153,7 +153,7 @@ class Files:
         return tuple(files)
 
     def _write_file(
-        self, list_id: str, path: str, columns: Sequence[str], rows: Iterator[Mapping[str, FieldValue]]
+        self, list_id: str, path: str, columns: Sequence[str], rows: Iterator[Mapping[str, Any]]
     ) -> ListedFile:
         count = 0
 
@@ -168,12 +168,12 @@ class Files:
         written = self._storage.put(f"{list_id}/{path}", fill)
         return ListedFile(path, count, written.bytes, written.sha256)
 
-    def _distinct(self, pages: Iterator[Sequence[Outgoing]]) -> Iterator[Mapping[str, FieldValue]]:
+    def _distinct(self, pages: Iterator[Sequence[Outgoing]]) -> Iterator[Mapping[str, Any]]:
         """One row for each key: members come in its order, and of those who share one, the last counts."""
-        last: Mapping[str, FieldValue] | None = None
+        last: Mapping[str, Any] | None = None
         for member in chain.from_iterable(pages):
             for key in self._keys(member):
-                row = {**member.fields, self._settings.key: key}
+                row = {**member.everything, self._settings.key: key}
                 if last is not None and last[self._settings.key] != key:
                     yield last
                 last = row
@@ -229,7 +229,7 @@ def folder_of(name: str, where: str) -> str:
 
 def _columns(key: str, batch: Batch) -> list[str]:
     """The key, the mapping's fields in its order, and what else a member has."""
-    names = [key, *batch.fields, *sorted({name for member in batch.members for name in member.fields})]
+    names = [key, *batch.fields, *sorted({name for member in batch.members for name in member.everything})]
     return list(dict.fromkeys(names))
 
 

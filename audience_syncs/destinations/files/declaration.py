@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from audience_syncs.destinations import keyed, settings
-from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, Tells
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, Empties, Tells
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.strict import Config
 
@@ -98,6 +98,7 @@ SPEC = DestinationSpec(
     concurrency=1,
     tells_matched_users=Tells.YES,
     docs="docs/destinations/files.md",
+    empties=Empties.ALWAYS,
     settings_model=FilesSettings,
 )
 

@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Protocol
 
 from audience_syncs.destinations.files.declaration import FilesSettings
-from audience_syncs.model.values import FieldValue
 
 
 class RowWriter(Protocol):
     """Writes rows to a stream."""
 
-    def write(self, members: Sequence[Mapping[str, FieldValue]]) -> None: ...
+    def write(self, members: Sequence[Mapping[str, Any]]) -> None: ...
 
     def close(self) -> None:
         """Writes what is left; the stream stays open."""
@@ -43,7 +42,7 @@ class _Csv:
         self._stream: Any = self._compressed or stream
         self._write([list(columns)])
 
-    def write(self, members: Sequence[Mapping[str, FieldValue]]) -> None:
+    def write(self, members: Sequence[Mapping[str, Any]]) -> None:
         self._write([[_text(member.get(name)) or "" for name in self._columns] for member in members])
 
     def close(self) -> None:
@@ -64,7 +63,7 @@ class _Parquet:
         self._schema = pa.schema([(name, pa.string()) for name in columns])
         self._writer = pq.ParquetWriter(stream, self._schema, compression="zstd")
 
-    def write(self, members: Sequence[Mapping[str, FieldValue]]) -> None:
+    def write(self, members: Sequence[Mapping[str, Any]]) -> None:
         import pyarrow as pa
 
         columns = [[_text(member.get(name)) for member in members] for name in self._schema.names]
@@ -74,5 +73,5 @@ class _Parquet:
         self._writer.close()
 
 
-def _text(value: FieldValue | None) -> str | None:
+def _text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -149,6 +149,7 @@ SPEC = DestinationSpec(
             "google.address",
             identifier=True,
             multiple=True,
+            nested=True,
             description="Name and place: an object, or its JSON text, with `first_name`, `last_name` (both hashed), `country` "
             "and `zip`; all four.",
         ),

@@ -180,7 +180,7 @@ class HttpApi:
 
     def _about(self, list_id: str, batch: Batch, members: Sequence[Outgoing], what: str) -> dict[str, Any]:
         """What templates may use, beside the members. ``request.id`` is the same for all attempts of a request."""
-        content = [what, list_id, batch.session, batch.number, [dict(member.fields) for member in members]]
+        content = [what, list_id, batch.session, batch.number, [member.everything for member in members]]
         digest = hashlib.sha256(orjson.dumps(content)).hexdigest()[:32]
         return {"list": {"id": list_id, "name": self._names.get(list_id, list_id)}, "request": {"id": digest}}
 
@@ -263,4 +263,4 @@ class CountingHttpApi(HttpApi):
 
 def _fields(batch: Batch, member: Outgoing) -> dict[str, Any]:
     """All fields of the mapping: what a member who is added has not is null."""
-    return {**dict.fromkeys(batch.fields), **member.fields}
+    return {**dict.fromkeys(batch.fields), **member.everything}

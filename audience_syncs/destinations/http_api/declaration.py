@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from audience_syncs.destinations import keyed, settings
-from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, Tells
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, Empties, Tells
 from audience_syncs.destinations.http_api import templates
 from audience_syncs.destinations.problems import Problem
 from audience_syncs.model.config import Mode, Removal
@@ -243,6 +243,7 @@ SPEC = DestinationSpec(
     concurrency=4,
     tells_matched_users=Tells.DEPENDS,
     docs="docs/destinations/http-api.md",
+    empties=Empties.ALWAYS,
     settings_model=HttpApiSettings,
 )
 

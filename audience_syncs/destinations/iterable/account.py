@@ -258,7 +258,7 @@ class Iterable:
         for member in batch.members:
             for key in self._keys_of(member):
                 row = rows.setdefault(key, {self._known_by: key, **self._manner()})
-                fields = {name: value for name, value in member.fields.items() if name != self._known_by}
+                fields = {name: value for name, value in member.everything.items() if name != self._known_by}
                 if fields:
                     row["dataFields"] = {**row.get("dataFields", {}), **fields}
         return rows

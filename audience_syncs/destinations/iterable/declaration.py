@@ -3,6 +3,9 @@
 An Iterable project is email-based, userID-based or hybrid; it stays what it is, and no call tells which. Each user in a request
 is named by an email address or a userId, not by both (Iterable's documentation, 2026-11); the other one goes along as a
 field of the profile, which is how a hybrid project learns it.
+
+A field may be an object (Iterable's help on updating user profiles); it is replaced as a whole, as ``mergeNestedObjects`` is not asked
+for. Nothing says how a field is emptied, so nulls are left out.
 """
 
 from __future__ import annotations
@@ -78,7 +81,9 @@ SPEC = DestinationSpec(
     title="Iterable",
     kind="iterable",
     fields=_fields("email"),
-    open_fields=FieldSpec("", "iterable.text", multiple=True, description="A field of the user's profile."),
+    open_fields=FieldSpec(
+        "", "iterable.text", multiple=True, nested=True, description="A field of the user's profile."
+    ),
     credentials=("api_key",),
     settings=settings.descriptions(IterableSettings),
     settings_model=IterableSettings,

@@ -11,6 +11,9 @@ Klaviyo by now is still taken out.
 [unsure], and what is done about it: what is answered when a profile in a removal is gone or merged (nothing published: a
 refusal makes us ask which are still there, and find the others by email); whether list names are unique (of several the
 oldest is taken); the address of a list's page (from memory).
+
+An import does not empty fields (Klaviyo's guide to bulk imports, 2026-11: "does not support setting fields to null"), so after it the
+fields that `nulls: clear` empties are, with a request for each profile that has any.
 """
 
 from __future__ import annotations
@@ -26,7 +29,16 @@ import orjson
 from pydantic import Field
 
 from audience_syncs.destinations import settings
-from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest, Tells
+from audience_syncs.destinations.contract import (
+    Account,
+    DestinationSpec,
+    Empties,
+    FieldSpec,
+    ListMember,
+    ListRequest,
+    Tells,
+)
+from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.http import Answer, HttpClient
 from audience_syncs.destinations.klaviyo.calls import (
     MEDIA_TYPE,
@@ -39,10 +51,12 @@ from audience_syncs.destinations.klaviyo.calls import (
 )
 from audience_syncs.destinations.klaviyo.imports import Imports
 from audience_syncs.destinations.klaviyo.profiles import (
+    NEVER_CLEARED,
     PAGE,
     PROFILES,
     as_member,
     cleared,
+    clears_of,
     email_of,
     emails_of,
     existing,
@@ -52,7 +66,7 @@ from audience_syncs.destinations.klaviyo.profiles import (
 )
 from audience_syncs.destinations.pacing import Pace, Pacer
 from audience_syncs.model.config import Mode, Removal
-from audience_syncs.model.errors import ListMissing, NoAnswer, NotApplied
+from audience_syncs.model.errors import DestinationError, ListMissing, NoAnswer, NotApplied
 from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, RemoteList, Verdict, VerdictKind
 
 _LISTS = "/api/lists"
@@ -112,6 +126,8 @@ SPEC = DestinationSpec(
     reads_members=True,
     tells_matched_users=Tells.YES,
     docs="docs/destinations/klaviyo.md",
+    empties=Empties.ASKED,
+    never_emptied=NEVER_CLEARED,
 )
 
 
@@ -218,7 +234,7 @@ class Klaviyo:
         profiles = profiles_of(batch)
         there = ids_by_email(self._calls, profiles)
         wanted = {email: each for email, each in profiles.items() if (email in there) is (mode is Mode.UPDATE)}
-        brought = self._imports.bring(wanted, None, _no_list)
+        brought = self._emptied(batch, self._imports.bring(wanted, None, _no_list))
         others = {
             email: NO_PROFILE if mode is Mode.UPDATE else Verdict(VerdictKind.ACCEPTED, remote_id=there[email])
             for email in profiles
@@ -243,27 +259,48 @@ class Klaviyo:
                     verdicts[place] = done[profile]
         return verdicts
 
-    def _clear(self, profile: str, attributes: Mapping[str, Any], properties: Sequence[str]) -> Verdict:
+    def _clear(
+        self,
+        profile: str,
+        attributes: Mapping[str, Any],
+        properties: Sequence[str],
+        but: str = "out of the list, but not all of its fields are empty",
+    ) -> Verdict:
         body: dict[str, Any] = {"data": {"type": "profile", "id": profile, "attributes": attributes}}
         if properties:
             body["data"]["meta"] = {"patch_properties": {"unset": list(properties)}}
-        reason = "out of the list, but not all of its fields are empty"
         try:
             answer = self._calls.change("PATCH", f"{PROFILES}/{profile}", body, operation="profiles.update")
         except (NotApplied, NoAnswer) as error:
             # Retryable would say that nothing has happened, and so that they are still in the list.
-            return Verdict(VerdictKind.UNKNOWN, error.code, f"{reason}: {error.message}")
+            return Verdict(VerdictKind.UNKNOWN, error.code, f"{but}: {error.message}")
         if answer.status in (401, 403):
             raise_refusal(answer, "update profiles")
         if answer.status >= 400 and answer.status != 404:
-            return Verdict(VerdictKind.REJECTED, "NOT_CLEARED", f"{reason}: HTTP {answer.status}")
+            return Verdict(VerdictKind.REJECTED, "NOT_CLEARED", f"{but}: HTTP {answer.status}")
         return ACCEPTED
 
     def _brought(self, batch: Batch, list_id: str | None) -> list[Verdict]:
         check_list = _no_list if list_id is None else partial(self._get_list, list_id)
-        found = self._imports.bring(profiles_of(batch), list_id, check_list)
+        found = self._emptied(batch, self._imports.bring(profiles_of(batch), list_id, check_list))
         emails = [email_of(member) for member in batch.members]
         return [NO_ADDRESS if email is None else found[email] for email in emails]
+
+    def _emptied(self, batch: Batch, brought: Mapping[str, Verdict]) -> dict[str, Verdict]:
+        """Empties the fields that members have nothing for. Who was brought and not emptied is in doubt, and comes again."""
+        verdicts = dict(brought)
+        for email, fields in clears_of(batch).items():
+            profile = verdicts[email].remote_id if email in verdicts else None
+            if not fields or profile is None or verdicts[email].kind is not VerdictKind.ACCEPTED:
+                continue
+            try:
+                done = self._clear(profile, *cleared(fields), but="brought, but not all of its fields are empty")
+            except DestinationError:
+                may_have_been_applied()
+                raise
+            if done.kind is not VerdictKind.ACCEPTED:
+                verdicts[email] = Verdict(VerdictKind.UNKNOWN, done.reason_code, done.reason, profile)
+        return verdicts
 
     # Lists
 

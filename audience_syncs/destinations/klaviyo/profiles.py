@@ -59,6 +59,19 @@ def profiles_of(batch: Batch) -> dict[str, dict[str, Any]]:
     return found
 
 
+def clears_of(batch: Batch) -> dict[str, list[str]]:
+    """The fields to empty, by email: of those who share one, the last one's word on a field counts."""
+    found: dict[str, dict[str, None]] = {}
+    for member in batch.members:
+        email = email_of(member)
+        if email is not None:
+            fields = found.setdefault(email, {})
+            for name in member.fields:
+                fields.pop(name, None)
+            fields |= dict.fromkeys(member.clears)
+    return {email: list(fields) for email, fields in found.items()}
+
+
 def cleared(fields: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
     """Attributes that empty these fields of a profile, and the properties to drop from it."""
     attributes: dict[str, Any] = {}

@@ -22,7 +22,15 @@ from typing import Literal
 from pydantic import Field
 
 from audience_syncs.destinations import settings
-from audience_syncs.destinations.contract import Account, DestinationSpec, FieldSpec, ListMember, ListRequest, Tells
+from audience_syncs.destinations.contract import (
+    Account,
+    DestinationSpec,
+    Empties,
+    FieldSpec,
+    ListMember,
+    ListRequest,
+    Tells,
+)
 from audience_syncs.destinations.doubt import may_have_been_applied
 from audience_syncs.destinations.http import HttpClient
 from audience_syncs.destinations.mailchimp.calls import Calls, reading, refusal_of
@@ -109,6 +117,7 @@ SPEC = DestinationSpec(
     reads_members=True,
     tells_matched_users=Tells.YES,
     docs="docs/destinations/mailchimp.md",
+    empties=Empties.ASKED,
 )
 
 

@@ -222,7 +222,8 @@ def people_of(batch: Batch) -> dict[str, dict[str, Any]]:
         if email is None:
             continue
         fields = found.setdefault(email, {})
-        for name, value in member.fields.items():
+        # Empty text empties a merge field, as for ``cleared``.
+        for name, value in [*member.fields.items(), *((name, "") for name in member.clears)]:
             if name == "email":
                 continue
             text = value if isinstance(value, str) else value[0]

@@ -14,11 +14,13 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from audience_syncs.destinations import settings
-from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, FieldSpec, Tells
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, Empties, FieldSpec, Tells
 from audience_syncs.destinations.problems import Problem
 from audience_syncs.model.config import Mode, Removal
 
 EMAIL = "Email"
+NEVER_EMPTIED = frozenset({EMAIL, "LastName", "Company", "Id"})
+"""What a record is found by, or cannot be without."""
 _API_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}", re.ASCII)
 _READ_ONLY = frozenset({"id", "createddate", "lastmodifieddate", "systemmodstamp", "isdeleted", "name"})
 
@@ -150,6 +152,8 @@ SPEC = DestinationSpec(
     reads_members=True,
     tells_matched_users=Tells.YES,
     docs="docs/destinations/salesforce.md",
+    empties=Empties.ASKED,
+    never_emptied=NEVER_EMPTIED,
 )
 
 

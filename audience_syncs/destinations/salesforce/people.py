@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from audience_syncs.destinations.salesforce.declaration import EMAIL, Kind
+from audience_syncs.destinations.salesforce.declaration import EMAIL, NEVER_EMPTIED, Kind
 from audience_syncs.destinations.salesforce.rows import Change, Row, Verb, is_gone
 from audience_syncs.destinations.salesforce.soql import Queries, Record, among
 from audience_syncs.destinations.salesforce.writes import Writes
@@ -27,8 +27,6 @@ from audience_syncs.model.errors import NotApplied
 from audience_syncs.model.values import Batch, FieldValue, Outgoing, Verdict, VerdictKind
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-_NEVER_EMPTIED = frozenset({EMAIL, "LastName", "Company", "Id"})
-"""What a record is found by, or cannot be without."""
 EMPTIES = "#N/A"
 """What empties a field in a job, so that no value can be it: spreadsheets write it for "not available"."""
 NOT_THERE = Verdict(VerdictKind.REJECTED, "NOT_FOUND", "Salesforce has nobody like this, and an update makes none")
@@ -67,15 +65,16 @@ class People:
         value = member.fields.get(self.key_field, "")
         return [self._folded(text) for text in ([value] if isinstance(value, str) else value) if text]
 
-    def by_key(self, batch: Batch) -> dict[str, dict[str, str]]:
+    def by_key(self, batch: Batch) -> dict[str, dict[str, str | None]]:
         """The members' fields by key: those who share one are one person, with the last one's fields."""
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[str, str | None]] = {}
         for member in batch.members:
             key = self.key_of(member)
             if key is not None:
                 texts = {name: _text(value) for name, value in member.fields.items() if name != self.key_field}
                 found.setdefault(key, {}).update(
                     {name: text for name, text in texts.items() if text not in ("", EMPTIES)}
+                    | dict.fromkeys(member.clears)
                 )
         return found
 
@@ -117,7 +116,9 @@ class People:
                 if mode is Mode.UPDATE:
                     verdicts[key] = NOT_THERE
                 else:
-                    to_make[key] = {**self._defaults, **fields, self.key_field: key}
+                    # A record that is made is empty already, but for the defaults.
+                    given = {name: text for name, text in fields.items() if text is not None}
+                    to_make[key] = {**self._defaults, **given, self.key_field: key}
             elif there.is_converted:
                 verdicts[key] = Verdict(CONVERTED.kind, CONVERTED.reason_code, CONVERTED.reason, there.id)
             elif mode is Mode.INSERT or not fields:
@@ -142,7 +143,7 @@ class People:
 
     def emptied(self, ids: Collection[str], fields: Iterable[str], batch: Batch) -> dict[str, Verdict]:
         """Empties fields of records, by id."""
-        names = [name for name in fields if name not in _NEVER_EMPTIED and name != self.key_field]
+        names = [name for name in fields if name not in NEVER_EMPTIED and name != self.key_field]
         if not names:
             return dict.fromkeys(ids, Verdict(VerdictKind.ACCEPTED))
         rows = [{"Id": each, **dict.fromkeys(names)} for each in ids]

@@ -28,7 +28,7 @@ from audience_syncs.destinations.sql_table.values import (
 )
 from audience_syncs.model.config import Mode
 from audience_syncs.model.errors import DefinitionError, DestinationError, ListMissing
-from audience_syncs.model.values import ACCEPTED, Batch, FieldValue, MatchedUsers, RemoteList, Verdict, VerdictKind
+from audience_syncs.model.values import ACCEPTED, Batch, MatchedUsers, RemoteList, Verdict, VerdictKind
 
 NOT_FOUND = Verdict(VerdictKind.REJECTED, "NOT_FOUND", "the table has no row with this key")
 
@@ -140,7 +140,7 @@ class SqlTable:
         keys: list[Any] = []
         verdicts: list[Verdict] = []
         for member in batch.members:
-            row, verdict = self._row(member.fields, key, converters)
+            row, verdict = self._row(member.everything, key, converters)
             verdicts.append(verdict)
             keys.append(row.get(self._key))
             if verdict is ACCEPTED:
@@ -157,7 +157,7 @@ class SqlTable:
         ]
 
     def _row(
-        self, fields: Mapping[str, FieldValue], key: Convert, converters: Mapping[str, Convert]
+        self, fields: Mapping[str, Any], key: Convert, converters: Mapping[str, Convert]
     ) -> tuple[statements.Row, Verdict]:
         row: statements.Row = {}
         for name, convert in {self._key: key, **converters}.items():
@@ -277,4 +277,4 @@ class SqlTable:
 
 def _columns_of(batch: Batch) -> set[str]:
     """All that is written: the mapping's fields, also where no member of the batch has them."""
-    return {name for member in batch.members for name in member.fields} | set(batch.fields)
+    return {name for member in batch.members for name in member.everything} | set(batch.fields)

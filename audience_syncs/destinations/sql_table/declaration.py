@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from audience_syncs.destinations import keyed, settings
-from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, Tells
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, Empties, Tells
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.strict import Config
 
@@ -84,6 +84,7 @@ SPEC = DestinationSpec(
     reads_members=True,
     tells_matched_users=Tells.YES,
     docs="docs/destinations/sql-table.md",
+    empties=Empties.ALWAYS,
     settings_model=SqlTableSettings,
 )
 

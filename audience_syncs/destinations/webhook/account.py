@@ -88,7 +88,7 @@ class Webhook:
 
     def _fields(self, batch: Batch, member: Outgoing) -> dict[str, Any]:
         """All fields of the mapping: what a member has not is null."""
-        return {**dict.fromkeys(batch.fields), **member.fields}
+        return {**dict.fromkeys(batch.fields), **member.everything}
 
     def _send(self, kind: str, data: Mapping[str, Any], batch: Batch, count: int) -> list[Verdict]:
         content = {"key": self._settings.key, **data}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from audience_syncs.destinations import keyed, settings
-from audience_syncs.destinations.contract import Account, Destination, DestinationSpec
+from audience_syncs.destinations.contract import Account, Destination, DestinationSpec, Empties
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.strict import Config
 
@@ -45,6 +45,7 @@ SPEC = DestinationSpec(
     batch_size=100,
     concurrency=4,
     docs="docs/destinations/webhook.md",
+    empties=Empties.ALWAYS,
     settings_model=WebhookSettings,
 )
 

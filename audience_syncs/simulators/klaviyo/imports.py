@@ -93,7 +93,7 @@ class Imports:
                         failed.append((place, invalid("The profile could not be imported.", _pointer(place)), row))
                         continue
                     try:
-                        written.append(self._profiles.write(db, row, now))
+                        written.append(self._profiles.write(db, _without_nulls(row), now))
                     except Conflict:
                         text = "A profile already exists with one of these identifiers."
                         failed.append((place, invalid(text, _pointer(place)) | {"code": "duplicate_profile"}, row))
@@ -194,3 +194,12 @@ def _read(body: object) -> tuple[list[Any], list[str]]:
 
 def _pointer(place: int) -> str:
     return f"/data/attributes/profiles/data/{place}/attributes"
+
+
+def _without_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Documented (guide to bulk imports, 2026-11): an import never empties a field."""
+    return {
+        name: _without_nulls(value) if isinstance(value, dict) else value
+        for name, value in row.items()
+        if value is not None
+    }

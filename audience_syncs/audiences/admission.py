@@ -1,0 +1,300 @@
+"""Whom of an audience one sync sends: the members of its snapshot whom nothing keeps out.
+
+Decided once, before anything is planned, and written down in temporary tables of the run's connection: a suppression list
+that changes, or an audience that is evaluated meanwhile, changes nothing within a run, and everything that counts "in
+audience" counts the same people. A person is counted at the first reason that applies: exclusions in the order of the
+destination's definition, then the audiences that go first, then the groups of the split.
+
+What cannot be decided keeps everybody out: a column that is missing, a query that fails, an audience that was never
+evaluated raise AudienceError, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateTableAs
+
+from audience_syncs.audiences.keys import MEMBER_KEY
+from audience_syncs.model.admission import Admission, Exclusion
+from audience_syncs.model.errors import AudienceError
+from audience_syncs.model.filters import Scalar
+from audience_syncs.model.kinds import Kind, kind_of
+from audience_syncs.model.splits import GROUP
+from audience_syncs.model.values import Snapshot
+from audience_syncs.warehouse.connection import Warehouse, words_of
+from audience_syncs.warehouse.state import latest_snapshot
+from audience_syncs.warehouse.tables import snapshot_table
+
+OTHER_GROUPS = "other groups"
+"""The reason of who is in a group of the split that goes elsewhere, or nowhere."""
+
+_WITHHELD, _EXCLUDED, _LISTED = "as_withheld", "as_excluded", "as_suppressed"
+_BLANKS = " \t\r\n\f\v\u00a0"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who is sent. Without anything that keeps people out: everybody, and there are no tables."""
+
+    members: int
+    """Of the snapshot: those who are sent."""
+    withheld: Mapping[str, int] = field(default_factory=dict)
+    """Of the snapshot: those who are not, by the first reason that applies (reasons without anybody, too)."""
+    has_exclusions: bool = False
+    _withheld: sa.TableClause | None = None
+    _excluded: sa.TableClause | None = None
+
+    def kept_out(self, member_key: sa.ColumnElement[str]) -> sa.ColumnElement[bool] | None:
+        """Whether a member of the snapshot is not sent; None where nobody is kept out."""
+        return None if self._withheld is None else _is_in(self._withheld, member_key)
+
+    def excluded(self, member_key: sa.ColumnElement[str]) -> sa.ColumnElement[bool] | None:
+        """Whether a member of the snapshot, or somebody the sync once sent, must be in no list of the destination; None
+        where it excludes nobody."""
+        return None if self._excluded is None else _is_in(self._excluded, member_key)
+
+
+def admit(
+    connection: sa.Connection,
+    warehouse: Warehouse,
+    admission: Admission,
+    snapshot: Snapshot,
+    *,
+    sync: str,
+    before: datetime | None = None,
+) -> Admitted:
+    """Decides it for one run of a sync; the caller commits, so that the tables outlive the transaction.
+
+    ``before``: the audiences that go first as they were before that moment, for a run that sends an old day.
+    """
+    if not admission:
+        return Admitted(snapshot.members)
+    return _Gate(connection, warehouse, snapshot, sync).decide(admission, before)
+
+
+def _is_in(table: sa.TableClause, member_key: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    return sa.exists().where(table.c.member_key == member_key)
+
+
+class _Gate:
+    """The questions on the way, each one statement."""
+
+    def __init__(self, connection: sa.Connection, warehouse: Warehouse, snapshot: Snapshot, sync: str) -> None:
+        self._connection = connection
+        self._warehouse = warehouse
+        self._snapshot = snapshot
+        self._sync = sync
+        self._where = f"sync {sync}"
+        self._kinds = {column.name: kind_of(column.type) for column in snapshot.columns}
+        self._rows = snapshot_table(warehouse.schema, snapshot.table, (*self._kinds, GROUP))
+        self._from: sa.FromClause = self._rows
+        self._reasons: list[tuple[str, sa.ColumnElement[bool]]] = []
+        self._gone: list[sa.Select[Any]] = []
+        """Who was sent once, is excluded, and need not be in the audience any more."""
+
+    def decide(self, admission: Admission, before: datetime | None) -> Admitted:
+        self._warehouse.dialect.tune_for_set_work(self._connection)
+        for number, exclusion in enumerate(admission.exclusions):
+            self._reasons.append((exclusion.name, self._excludes(number, exclusion)))
+        exclusions = len(self._reasons)
+        for name in admission.before:
+            self._reasons.append((f"in {name}", self._goes_first(name, before)))
+        if admission.groups is not None:
+            self._reasons.append((OTHER_GROUPS, self._in_other_groups(admission.groups)))
+        place = sa.case(*((holds, number) for number, (_, holds) in enumerate(self._reasons)))
+        found = sa.select(self._rows.c[MEMBER_KEY].label("member_key"), place.label("reason")).select_from(self._from)
+        inner = found.subquery("decided")
+        withheld = self._make(_WITHHELD, sa.select(inner).where(inner.c.reason.is_not(None)))
+        excluded = None
+        if exclusions:
+            of_snapshot = sa.select(withheld.c.member_key).where(withheld.c.reason < exclusions)
+            excluded = self._make(_EXCLUDED, sa.union(of_snapshot, *self._gone) if self._gone else of_snapshot)
+        counts = self._counts(withheld)
+        members = self._snapshot.members - sum(counts.values())
+        return Admitted(members, counts, bool(exclusions), withheld, excluded)
+
+    def _counts(self, withheld: sa.TableClause) -> dict[str, int]:
+        query = sa.select(withheld.c.reason, sa.func.count()).group_by(withheld.c.reason)
+        by_reason = {int(reason): int(count) for reason, count in self._connection.execute(query)}
+        counts: dict[str, int] = {}
+        for number, (name, _) in enumerate(self._reasons):
+            counts[name] = counts.get(name, 0) + by_reason.get(number, 0)
+        return counts
+
+    def _excludes(self, number: int, exclusion: Exclusion) -> sa.ColumnElement[bool]:
+        if exclusion.sql is not None:
+            return self._suppressed(number, exclusion, exclusion.sql)
+        assert exclusion.column is not None
+        column = self._column(exclusion, exclusion.column)
+        if exclusion.unless is not None:
+            return sa.not_(sa.func.coalesce(self._is_one_of(exclusion, column, exclusion.unless), sa.false()))
+        assert exclusion.when is not None
+        return sa.func.coalesce(self._is_one_of(exclusion, column, exclusion.when), sa.false())
+
+    def _column(self, exclusion: Exclusion, name: str) -> sa.ColumnClause[Any]:
+        if name not in self._kinds:
+            raise AudienceError(
+                f"the audience has no column {name!r}, which the exclusion {exclusion.name!r} of the destination needs; "
+                "nothing was sent",
+                where=self._where,
+                code="AUDIENCE_MISSING_COLUMN",
+                remedy=f"select it in the audience; it has: {', '.join(self._kinds)}",
+            )
+        return self._rows.c[name]
+
+    def _is_one_of(
+        self, exclusion: Exclusion, column: sa.ColumnClause[Any], values: Sequence[Scalar]
+    ) -> sa.ColumnElement[bool]:
+        kind = self._kinds[column.name]
+        compared = [_equals(column, kind, value) for value in values]
+        for value, comparison in zip(values, compared, strict=True):
+            if comparison is None:
+                raise AudienceError(
+                    f"the exclusion {exclusion.name!r} compares the column {column.name!r} with {value!r}, and that column "
+                    f"holds values of the kind {kind.value}; nothing was sent",
+                    where=self._where,
+                    remedy="write a value of that kind, e.g. `true`" if kind is Kind.BOOLEAN else "write a number",
+                )
+        return sa.or_(*(comparison for comparison in compared if comparison is not None))
+
+    def _suppressed(self, number: int, exclusion: Exclusion, sql: str) -> sa.ColumnElement[bool]:
+        """Joins the values of a suppression list, each once."""
+        of_key = exclusion.match is None or exclusion.match == self._snapshot.primary_key
+        column = self._column(exclusion, exclusion.match or self._snapshot.primary_key)
+        listed = self._listed(f"{_LISTED}_{number}", exclusion, sql.strip().rstrip(";"))
+        compared = _text(column, ignore_case=exclusion.ignore_case)
+        self._from = self._from.outerjoin(listed, listed.c.value == compared)
+        if of_key:
+            ledger = self._warehouse.tables.ledger
+            key = _text(ledger.c.member_key, ignore_case=exclusion.ignore_case)
+            self._gone.append(
+                sa.select(ledger.c.member_key).join(listed, listed.c.value == key).where(ledger.c.sync == self._sync)
+            )
+        return listed.c.value.is_not(None)
+
+    def _listed(self, name: str, exclusion: Exclusion, sql: str) -> sa.TableClause:
+        """The values that a query returns, as text, in a temporary table."""
+        connection = self._connection
+        raw = sa.column("v", sa.Text)
+        text = _text(raw, ignore_case=exclusion.ignore_case).compile(
+            dialect=connection.dialect, compile_kwargs={"literal_binds": True}
+        )
+        self._drop(name)
+        try:
+            # Without parameters, so that a % or a : in the user's query means what it means in SQL.
+            plain: dict[str, Any] = {"no_parameters": True}
+            result = connection.exec_driver_sql(f"SELECT q.* FROM (\n{sql}\n) AS q LIMIT 0", execution_options=plain)
+            columns = list(result.keys())
+            result.close()
+            if len(columns) == 1:
+                connection.exec_driver_sql(
+                    f"CREATE TEMPORARY TABLE {name} AS SELECT DISTINCT {text} AS value FROM (\n{sql}\n) AS q (v) "
+                    "WHERE v IS NOT NULL",
+                    execution_options=plain,
+                )
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            raise AudienceError(
+                f"the warehouse refused the SQL of the exclusion {exclusion.name!r}: {words_of(error)}; nothing was sent",
+                where=self._where,
+                remedy="run that SQL in your warehouse to see where it stops",
+            ) from None
+        if len(columns) != 1:
+            raise AudienceError(
+                f"the SQL of the exclusion {exclusion.name!r} returns {len(columns)} columns; nothing was sent",
+                where=self._where,
+                remedy="select the one column with the values of those who are excluded",
+            )
+        self._warehouse.dialect.analyze(connection, name)
+        return sa.table(name, sa.column("value", sa.Text))
+
+    def _goes_first(self, name: str, before: datetime | None) -> sa.ColumnElement[bool]:
+        """Joins the snapshot of an audience that goes first: of the same day, where both have days."""
+        first = self._snapshot_of(name, before)
+        if first is None:
+            on = f" on {self._snapshot.partition}" if self._snapshot.partition is not None else ""
+            raise AudienceError(
+                f"the audience {name!r} goes before this one, and it is not known who is in it{on}; nothing was sent",
+                where=self._where,
+                remedy=f"materialise the asset audiences/{name} first",
+            )
+        rows = snapshot_table(self._warehouse.schema, first.table, ()).alias(f"first_{len(self._reasons)}")
+        self._from = self._from.outerjoin(rows, rows.c[MEMBER_KEY] == self._rows.c[MEMBER_KEY])
+        return rows.c[MEMBER_KEY].is_not(None)
+
+    def _snapshot_of(self, name: str, before: datetime | None) -> Snapshot | None:
+        snapshots, day = self._warehouse.tables.snapshots, self._snapshot.partition
+        newest = sa.select(snapshots.c.partition_key.is_not(None)).where(snapshots.c.audience == name)
+        # Whether it has days: definitions are not known here, and may have changed since an older evaluation.
+        has_days = bool(self._connection.scalar(newest.order_by(snapshots.c.id.desc()).limit(1)))
+        return latest_snapshot(
+            self._connection,
+            self._warehouse.tables,
+            name,
+            partitioned=has_days,
+            day=day if has_days else None,
+            before=before if not has_days else None,
+        )
+
+    def _in_other_groups(self, groups: Sequence[str]) -> sa.ColumnElement[bool]:
+        known = self._snapshot.split.groups if self._snapshot.split is not None else {}
+        unknown = [name for name in groups if name not in known]
+        if unknown or self._snapshot.split is None:
+            raise AudienceError(
+                "the audience was evaluated before its split was what it is now: nobody is known to be in "
+                f"{', '.join(unknown or ['a group'])}; nothing was sent",
+                where=self._where,
+                remedy=f"materialise the asset audiences/{self._snapshot.audience} again",
+            )
+        return self._rows.c[GROUP].not_in(groups) if groups else sa.true()
+
+    def _make(self, name: str, query: sa.SelectBase) -> sa.TableClause:
+        self._drop(name)
+        self._connection.execute(CreateTableAs(query, name, temporary=True))
+        self._warehouse.dialect.analyze(self._connection, name)
+        return sa.table(name, sa.column("member_key", sa.Text), sa.column("reason", sa.Integer))
+
+    def _drop(self, name: str) -> None:
+        self._connection.exec_driver_sql(f"DROP TABLE IF EXISTS pg_temp.{name}")
+
+
+def _equals(column: sa.ColumnClause[Any], kind: Kind, value: Scalar) -> sa.ColumnElement[bool] | None:
+    """Whether the column has this value; null for null. None where a column of this kind never has such a value."""
+    if kind is Kind.BOOLEAN:
+        wanted = _truth(value)
+        return None if wanted is None else column == sa.literal(wanted)
+    if kind.is_number:
+        number = _number(value)
+        return None if number is None else sa.cast(column, sa.Numeric) == sa.literal(number, sa.Numeric)
+    if isinstance(value, bool):
+        return _text(column, ignore_case=True) == str(value).lower()
+    whole = isinstance(value, float) and value.is_integer()
+    return _text(column) == str(int(value) if whole else value)
+
+
+def _truth(value: Scalar) -> bool | None:
+    return {"true": True, "false": False, "1": True, "0": False}.get(str(value).strip().lower())
+
+
+def _number(value: Scalar) -> Decimal | None:
+    try:
+        number = Decimal(int(value) if isinstance(value, bool) else str(value).strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _text(value: sa.ColumnElement[Any], *, ignore_case: bool = False) -> sa.ColumnElement[str]:
+    """A value as it is compared: its text, in one collation whatever the collations of the columns are."""
+    text: sa.ColumnElement[Any] = sa.cast(value, sa.Text)
+    if ignore_case:
+        # In the collation "C", lower() knows ASCII only.
+        text = sa.func.lower(sa.func.btrim(sa.collate(text, "default"), _BLANKS))
+    return sa.collate(text, "C")
