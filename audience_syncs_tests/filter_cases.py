@@ -46,14 +46,19 @@ class Case:
     def __init__(self, data: Data, audiences: list[AudienceConfig]) -> None:
         self.data = data
         self.audiences = audiences
+        rows = {part: table.records for part, table in data.tables.items()}
+        self.evaluator = Evaluator(data.schema, rows, data.keys, data.now)
+        self._right: dict[int, tuple[AudienceConfig, dict[Any, dict[str, Any]]]] = {}
 
     def __repr__(self) -> str:
         return f"<{len(self.audiences)} audiences>"
 
-    @property
-    def evaluator(self) -> Evaluator:
-        rows = {part: table.records for part, table in self.data.tables.items()}
-        return Evaluator(self.data.schema, rows, self.data.keys, self.data.now)
+    def right(self, audience: AudienceConfig) -> dict[Any, dict[str, Any]]:
+        """What the evaluator answers: key of each member -> columns. Asked once, as there are several engines."""
+        if id(audience) not in self._right:
+            # With the audience itself, so that no other one comes to have its id.
+            self._right[id(audience)] = (audience, self.evaluator.values(audience))
+        return self._right[id(audience)][1]
 
 
 @st.composite
@@ -65,11 +70,10 @@ def cases(draw: st.DrawFn, filters: int) -> Case:
     named = {f"{trait['take']}_{number}": Trait.model_validate(trait) for number, trait in enumerate(traits)}
     found.models["people"] = found.people.model_copy(update={"traits": named})
     case = Case(found, [])
-    evaluator = case.evaluator
     again = TRIES
     while len(case.audiences) < filters:
         audience = resolved(_audience(draw, found), found)
-        if 0 < len(evaluator.members(audience)) < len(found.tables["people"].rows) or again == 0:
+        if 0 < len(case.right(audience)) < len(found.tables["people"].rows) or again == 0:
             case.audiences.append(audience)
             again = TRIES
         else:

@@ -103,7 +103,7 @@ def check(case: Case, audience: AudienceConfig, engines: list[Engine]) -> str:
             found = "\n".join((str(error), *shown(case.data, audience, engine, audience)))
         if found is not None:
             pytest.fail(f"{engine.name} answers otherwise\n{found}", pytrace=False)
-    members = len(case.evaluator.members(audience))
+    members = len(case.right(audience))
     return "nobody" if not members else "everybody" if members == len(case.data.tables["people"].rows) else "some"
 
 
@@ -116,8 +116,7 @@ def difference(
     """
     compiled = compiled or audience
     key = audience.primary_key
-    expected = case.evaluator.values(audience)
-    expected = {member: {**values, key: member} for member, values in expected.items()}
+    expected = {member: {**values, key: member} for member, values in case.right(audience).items()}
     answer = engine.answer(compiled, case.data.now)
     found = {row[key]: row for row in answer}
     if (
