@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -96,13 +96,15 @@ class Times:
         return self.is_before(value, window.to, kind)
 
     def together(self, a: Any, a_kind: Kind, b: Any, b_kind: Kind) -> tuple[Any, Any]:
-        """The times of two rows, comparable: where one has no zone, both are read off the model's clock."""
+        """The times of two rows, comparable: of different kinds, both are read off the model's clock."""
         if a_kind is b_kind:
             return a, b
-        return tuple(  # type: ignore[return-value]
-            self.as_column(value, Kind.TIMESTAMP) if kind is Kind.INSTANT else value
-            for value, kind in ((a, a_kind), (b, b_kind))
-        )
+        return self.on_the_clock(a, a_kind), self.on_the_clock(b, b_kind)
+
+    def on_the_clock(self, value: Any, kind: Kind) -> datetime:
+        if kind is Kind.DATE:
+            return datetime.combine(value, time())
+        return self.as_column(value, Kind.TIMESTAMP) if kind is Kind.INSTANT else value  # type: ignore[no-any-return]
 
 
 def holds(comparison: Comparison, value: Any, kind: Kind, times: Times) -> bool:

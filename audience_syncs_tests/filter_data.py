@@ -89,6 +89,7 @@ def one_of(draw: st.DrawFn, choices: Sequence[Any]) -> Any:
 def some_of(draw: st.DrawFn, choices: Sequence[Any], least: int, most: int) -> list[Any]:
     """A few of them, each once, in a random order."""
     left = list(choices)
+    least = min(least, len(left))
     count = least + draw(_below(min(most, len(left)) - least + 1))
     return [left.pop(draw(_below(len(left)))) for _ in range(count)]
 
@@ -153,32 +154,43 @@ def moments(draw: st.DrawFn) -> _Moments:
     pool = [now + sign * apart for apart in (0 * HOUR, MICROSECOND, HOUR / 2, HOUR, 6 * HOUR) for sign in (1, -1)]
     pool += [now + days * DAY + late for days in (-7, -2, -1, 1) for late in (0 * HOUR, -MICROSECOND)]
     pool += [edge + late for late in (0 * HOUR, -MICROSECOND, HOUR / 2, -HOUR / 2, HOUR, -HOUR)]
+    starts = []
     for name in (zone, other):
         today = now.astimezone(ZoneInfo(name)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
         for days in (-2, -1, 0, 1):
             start = (today + days * DAY).replace(tzinfo=ZoneInfo(name)).astimezone(UTC)
-            pool += [start, start - MICROSECOND, start + HOUR / 2]
-    pool = sorted(set(pool))
-    times = some_of(draw, pool, 6, 12)
-    return _Moments(now, wall, (zone, other), tuple(times))
+            starts += [start, start - MICROSECOND, start + HOUR / 2]
+    past = [time for time in sorted({*pool, *starts}) if time < now]
+    times = [
+        *some_of(draw, past, 4, 7),
+        *some_of(draw, sorted(set(pool)), 1, 3),
+        *some_of(draw, sorted(set(starts)), 2, 4),
+    ]
+    return _Moments(now, wall, (zone, other), tuple(dict.fromkeys(times)))
+
+
+class _Many(tuple[Any, ...]):
+    """Values of which a column has many."""
 
 
 def _cells(type_name: str, when: _Moments) -> tuple[Any, ...]:
     """What a column of a type may hold."""
     kind = kind_of(type_name)
     if kind is Kind.INSTANT:
-        return when.times
-    walls = tuple(dict.fromkeys(time.astimezone(ZoneInfo(when.wall)).replace(tzinfo=None) for time in when.times))
+        return _Many(when.times)
+    walls = _Many(dict.fromkeys(time.astimezone(ZoneInfo(when.wall)).replace(tzinfo=None) for time in when.times))
     if kind is Kind.TIMESTAMP:
         return walls
     if kind is Kind.DATE:
-        return tuple(dict.fromkeys(wall.date() for wall in walls))
+        return _Many(dict.fromkeys(wall.date() for wall in walls))
     return DYADIC if type_name.startswith("double") else VALUES[kind]
 
 
 def _rows(draw: st.DrawFn, columns: Sequence[tuple[Any, ...]], least: int, most: int) -> list[tuple[Any, ...]]:
-    """Rows of nullable columns. Each column has a few of its values only, so that there are equals and duplicates."""
-    cells = [[*values, *values, *values, None] for values in (some_of(draw, every, 1, 4) for every in columns)]
+    """Rows of nullable columns. A column has a few of its values only, so that there are equals and duplicates; one of keys or
+    times has more."""
+    some = [some_of(draw, every, *((3, 8) if isinstance(every, _Many) else (1, 4))) for every in columns]
+    cells = [[*values, *values, *values, None] for values in some]
     count = least + draw(_below(most - least + 1))
     return [tuple(one_of(draw, values) for values in cells) for _ in range(count)]
 
@@ -231,7 +243,7 @@ def data(draw: st.DrawFn) -> Data:
             definition["timestamp"] = timestamp
             columns[timestamp] = ROWS[timestamp]
         own = [_cells(name, when) for name in columns.values()]
-        link = {"person": (key_type, tuple(keys)), "household": ("bigint", (1, 2, 3)), "code": ("text", ("x", "X"))}
+        link = {"person": (key_type, _Many(keys)), "household": ("bigint", (1, 2, 3)), "code": ("text", ("x", "X"))}
         if draw(_below(4 if event else 3)):
             of = one_of(draw, (("person",), ("person",), ("household",), ("household", "code")))
             definition["join"] = {key if column == "person" else column: column for column in of}
@@ -249,7 +261,7 @@ def data(draw: st.DrawFn) -> Data:
             tables[f"people.{name}.through"] = Table(f"{name}_link", between, linked)
             columns = {"number": "integer", **columns}
             own = [(1, 2, 3, 4), *own]
-        tables[f"people.{name}"] = Table(name, columns, _rows(draw, own, 4, 16))
+        tables[f"people.{name}"] = Table(name, columns, _rows(draw, own, 8 if event else 4, 18))
         model["events" if event else "related"][name] = definition
 
     add("views", True)
@@ -260,7 +272,7 @@ def data(draw: st.DrawFn) -> Data:
     model_rows = [(one, *row) for one, row in zip(some_of(draw, pool, 6, 6), others, strict=False)]
     tables["leads"] = Table("leads", {key: key_type, "stage": "bigint"}, model_rows)
     leads = {"name": "leads", "source": "warehouse", "primary_key": key, "table": "shop.leads"}
-    listed = _rows(draw, [tuple(keys), when.times], 0, 5)
+    listed = _rows(draw, [_Many(keys), _Many(when.times)], 0, 5)
     tables["listed"] = Table("listed", {"member": key_type, "since": "timestamp with time zone"}, listed)
     columns_of = {part: table.columns for part, table in tables.items()}
     models = {name: ModelConfig.model_validate(config) for name, config in (("people", model), ("leads", leads))}

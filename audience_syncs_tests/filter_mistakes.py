@@ -5,7 +5,9 @@ A mistake is said as another audience: what the compiler would have answered for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 from audience_syncs.model.config import AudienceConfig
@@ -27,7 +29,8 @@ def _strict_bounds(node: Node) -> Node:
 
 def _no_rows_are_not_few(node: Node) -> Node:
     """Counts rows with a join, so that who has none is not there to be counted."""
-    most = node.get("count", {}).get("at_most")
+    count = node.get("count")
+    most = count.get("at_most") if isinstance(count, dict) else None
     return {**node, "count": {"at_least": 1, "at_most": most}} if most else node
 
 
@@ -43,9 +46,13 @@ def _never_did_since(node: Node) -> Node:
 
 
 def _day_begins_but_never_ends(node: Node) -> Node:
-    """Takes a day for its first moment: later than a day includes most of it."""
+    """Takes a day for its first moment: later than a day includes most of it, as later than the day before would."""
     after = node.get("after")
-    return {**node, "after": f"{after} 00:00"} if isinstance(after, str) and len(after) == 10 else node
+    if not isinstance(after, str):
+        return node
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", after):
+        return {**node, "after": str(date.fromisoformat(after) - timedelta(days=1))}
+    return {**node, "after": {"tomorrow": "today", "today": "yesterday", "yesterday": "2 days ago"}.get(after, after)}
 
 
 def _without(key: str) -> Mistake:
@@ -74,7 +81,8 @@ MISTAKES: dict[str, Mistake] = {
     "since is strict": _renaming("since", "after"),
     "the lowest are the highest": _without("lowest"),
     "all are ranked": _without("among"),
-    "the first is any": _renaming("first", "any"),
+    "the first is the last": _renaming("first", "last"),
+    "the last is any": _renaming("last", "any"),
     "every row counts": _without("where"),
     "every time counts": _without("within"),
     "each seed is the same": _without("seed"),

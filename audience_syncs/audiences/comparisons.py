@@ -80,7 +80,7 @@ class Comparisons:
 
     def __init__(self, expressions: Expressions, clock: Clock) -> None:
         self._expressions = expressions
-        self._clock = clock
+        self.clock = clock
 
     def holds(self, value: Value, comparison: Comparison) -> Predicate:
         """The comparison as a predicate."""
@@ -98,11 +98,11 @@ class Comparisons:
             return self._in_last(value, window)
         parts = []
         if window.from_ is not None:
-            parts.append(self._not_before(value, self._clock.read(window.from_)))
+            parts.append(self._not_before(value, self.clock.read(window.from_)))
         if window.to is None:
-            parts.append(self._clock.is_past(value))
+            parts.append(self.clock.is_past(value))
         else:
-            end = self._clock.read(window.to)
+            end = self.clock.read(window.to)
             # Of an instant, the end is not part of the window.
             parts.append(self._up_to(value, end) if isinstance(end, Day) else self._before(value, end))
         return sa.and_(*parts)
@@ -127,7 +127,7 @@ class Comparisons:
             return self._in_last(value, wanted)
         if operator == "in_next":
             return self._in_next(value, wanted)
-        found = self._clock.read(wanted)
+        found = self.clock.read(wanted)
         if operator == "before":
             return self._before(value, found)
         if operator == "after":
@@ -145,11 +145,11 @@ class Comparisons:
 
     def _literal(self, kind: Kind, wanted: Any) -> Column:
         if kind is Kind.DATE:
-            found = self._clock.read(str(wanted))
-            day = found.date if isinstance(found, Day) else found.astimezone(self._clock.zone).date()
+            found = self.clock.read(str(wanted))
+            day = found.date if isinstance(found, Day) else found.astimezone(self.clock.zone).date()
             return sa.literal(day, sa.Date())
         if kind.is_time:
-            return self._clock.literal(self._clock.start(self._clock.read(str(wanted))), kind)
+            return self.clock.literal(self.clock.start(self.clock.read(str(wanted))), kind)
         if kind.is_number:
             return _number(wanted)
         return sa.literal(str(wanted), sa.Text())
@@ -166,51 +166,51 @@ class Comparisons:
     def _between(self, value: Value, low: Any, high: Any) -> Predicate:
         if not isinstance(low, str):
             return sa.and_(value.column >= _number(low), value.column <= _number(high))
-        return sa.and_(self._not_before(value, self._clock.read(low)), self._up_to(value, self._clock.read(high)))
+        return sa.and_(self._not_before(value, self.clock.read(low)), self._up_to(value, self.clock.read(high)))
 
     # Times: a day is as long as it is, an instant is one ------------------------------------------------------------
 
     def _before(self, value: Value, found: Day | datetime) -> Predicate:
         if value.kind is Kind.DATE:
             return value.column < self._day(found)
-        return value.column < self._clock.literal(self._clock.start(found), value.kind)
+        return value.column < self.clock.literal(self.clock.start(found), value.kind)
 
     def _not_before(self, value: Value, found: Day | datetime) -> Predicate:
         if value.kind is Kind.DATE:
             return value.column >= self._day(found)
-        return value.column >= self._clock.literal(self._clock.start(found), value.kind)
+        return value.column >= self.clock.literal(self.clock.start(found), value.kind)
 
     def _up_to(self, value: Value, found: Day | datetime) -> Predicate:
         """Not later than a day or an instant, itself included."""
         if value.kind is Kind.DATE:
             return value.column <= self._day(found)
         if isinstance(found, Day):
-            return value.column < self._clock.literal(found.end(self._clock.zone), value.kind)
-        return value.column <= self._clock.literal(found, value.kind)
+            return value.column < self.clock.literal(found.end(self.clock.zone), value.kind)
+        return value.column <= self.clock.literal(found, value.kind)
 
     def _in_last(self, value: Value, text: str) -> Predicate:
         span = length(text)
         if value.kind is Kind.DATE:
-            first = sa.literal(self._clock.today - span, sa.Date())
-            return sa.and_(value.column > first, self._clock.is_past(value))
-        begin = self._clock.literal(self._clock.now - span, value.kind)
-        return sa.and_(value.column >= begin, self._clock.is_past(value))
+            first = sa.literal(self.clock.today - span, sa.Date())
+            return sa.and_(value.column > first, self.clock.is_past(value))
+        begin = self.clock.literal(self.clock.now - span, value.kind)
+        return sa.and_(value.column >= begin, self.clock.is_past(value))
 
     def _in_next(self, value: Value, text: str) -> Predicate:
         span = length(text)
         if value.kind is Kind.DATE:
-            today = self._clock.today
+            today = self.clock.today
             return sa.and_(
                 value.column >= sa.literal(today, sa.Date()), value.column < sa.literal(today + span, sa.Date())
             )
-        now = self._clock.now
+        now = self.clock.now
         return sa.and_(
-            value.column >= self._clock.literal(now, value.kind),
-            value.column < self._clock.literal(now + span, value.kind),
+            value.column >= self.clock.literal(now, value.kind),
+            value.column < self.clock.literal(now + span, value.kind),
         )
 
     def _day(self, found: Day | datetime) -> Column:
-        day = found.date if isinstance(found, Day) else found.astimezone(self._clock.zone).date()
+        day = found.date if isinstance(found, Day) else found.astimezone(self.clock.zone).date()
         return sa.literal(day, sa.Date())
 
 

@@ -96,6 +96,8 @@ class Compiler:
         columns_zone = ZoneInfo(self._model.timezone)
         self._clock = Clock(now, ZoneInfo(audience.timezone or self._model.timezone), columns_zone)
         self._comparisons = Comparisons(expressions, self._clock)
+        # A trait has one value for a person, whichever audience asks: its days are the model's.
+        self._of_traits = Comparisons(expressions, Clock(now, columns_zone, columns_zone))
         self._annotate = annotate
         self._inside = (*inside, audience.name)
         self._origins = Origins(self._model, self._schema)
@@ -218,7 +220,7 @@ class Compiler:
             rows = self._origins.rows(trait.of)
             taken = None if trait.column is None else rows.origin.value(trait.column)
             counted = sa.select().select_from(rows.source).where(rows.key.is_not(None))
-            counted = counted.where(*self._counting(rows, trait.of, trait.where, trait.within))
+            counted = counted.where(*self._counting(rows, trait.of, trait.where, trait.within, self._of_traits))
             query = grouped(trait, rows.key, taken, rows.at, counted, self._expressions)
             joined = query.subquery(f"trait_{name}")
             kind = kind_of_trait(trait, None if taken is None else taken.kind)
@@ -262,24 +264,27 @@ class Compiler:
         bounds = [sa.func.count() >= least, *([sa.func.count() <= most] if most is not None else [])]
         return self.key.column.in_(keys.group_by(key).having(sa.and_(*bounds)))
 
-    def _counting(self, rows: PersonRows, name: str, where: Any, window: Any) -> list[Predicate]:
+    def _counting(
+        self, rows: PersonRows, name: str, where: Any, window: Any, comparisons: Comparisons | None = None
+    ) -> list[Predicate]:
         """Which rows count: conditions about them and their time. An event has happened."""
-        found = [self._row(rows, condition) for condition in row_conditions(where)] if where is not None else []
+        by = comparisons or self._comparisons
+        found = [self._row(rows, condition, by) for condition in row_conditions(where)] if where is not None else []
         if rows.at is not None and window is not None:
-            found.append(self._comparisons.within(rows.at, window))
+            found.append(by.within(rows.at, window))
         if rows.at is not None and name in self._model.events and not (isinstance(window, str)):
-            found.append(self._clock.is_past(rows.at))
+            found.append(by.clock.is_past(rows.at))
         return found
 
-    def _row(self, rows: PersonRows, condition: Config) -> Predicate:
+    def _row(self, rows: PersonRows, condition: Config, by: Comparisons) -> Predicate:
         if isinstance(condition, PropertyCondition):
-            return self._comparisons.holds(rows.origin.value(condition.property), condition)
+            return by.holds(rows.origin.value(condition.property), condition)
         if isinstance(condition, AllRows):
-            return sa.and_(*(self._row(rows, child) for child in condition.all))
+            return sa.and_(*(self._row(rows, child, by) for child in condition.all))
         if isinstance(condition, AnyRows):
-            return sa.or_(*(self._row(rows, child) for child in condition.any))
+            return sa.or_(*(self._row(rows, child, by) for child in condition.any))
         assert isinstance(condition, NoneRows)
-        return not_(sa.or_(*(self._row(rows, child) for child in condition.none)))
+        return not_(sa.or_(*(self._row(rows, child, by) for child in condition.none)))
 
     def _anchored(
         self, rows: PersonRows, source: sa.FromClause, relation: str, anchor: Anchor
@@ -338,17 +343,20 @@ class Compiler:
         return self.key.column.in_(sa.select(first.key).select_from(source).where(*conditions))
 
     def _comparable(self, one: Value, other: Value) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
-        """Two times of rows, to be compared with each other: as moments, where they are of different kinds."""
+        """Two times of rows, to be compared with each other: on the model's clock, where they are of different kinds.
+
+        A clock's time is no certain moment where it is put back, and each warehouse takes it for another; the contrary, what
+        the clock shows at a moment, is certain.
+        """
         if one.kind is other.kind:
             return one.column, other.column
-        return self._as_instant(one), self._as_instant(other)
+        return self._on_the_clock(one), self._on_the_clock(other)
 
-    def _as_instant(self, value: Value) -> sa.ColumnElement[Any]:
+    def _on_the_clock(self, value: Value) -> sa.ColumnElement[Any]:
         if value.kind is Kind.INSTANT:
-            return value.column
-        local = sa.cast(value.column, sa.DateTime()) if value.kind is Kind.DATE else value.column
-        zone = sa.literal(str(self._clock.columns_zone), sa.Text())
-        return sa.func.timezone(zone, local, type_=sa.DateTime(timezone=True))
+            zone = sa.literal(str(self._clock.columns_zone), sa.Text())
+            return sa.func.timezone(zone, value.column, type_=sa.DateTime())
+        return sa.cast(value.column, sa.DateTime()) if value.kind is Kind.DATE else value.column
 
     _compile: dict[type[Config], Callable[..., Predicate]] = {  # noqa: RUF012 - filled once, below its methods
         AllOf: _all,

@@ -18,13 +18,20 @@ Events
     Rows with a timestamp before now; a row without one does not count. ``within: 7 days``: as ``in_last``.
     ``since`` an event of the same person: at its moment or later; ``after``: strictly later; ``until`` and ``before`` likewise.
     The anchor is the ``first``, the ``last`` or ``any`` such event in the anchor's own ``within`` and ``where``; who has none
-    has no event since. ``at_most_apart``: so close to it (inclusive). A ``sequence``: one event for each step, at strictly
-    increasing moments.
+    has no event since. ``at_most_apart``: so close to it (inclusive). An anchor may be the same kind of event, and the event
+    itself. A ``sequence``: one event for each step, at strictly increasing moments. Times of different kinds (a moment, a time
+    without zone, a date, which is its midnight) are compared on the model's clock. Of a date, events up to today count.
+Rows
+    ``has`` counts related rows; those without a time, or with one to come, too, unless ``within`` says otherwise. With
+    ``through``, a row belongs to a person once, however many rows in between lead to it.
 Top
     The people with the highest (``lowest``) values among all people of the model, or ``among`` those who meet a condition;
-    nobody whose value is null. Of equals, the smaller primary key goes first. ``percent`` is rounded up to whole people.
+    nobody whose value is null. Of equals, the smaller primary key goes first (texts byte by byte). ``percent`` is of those who
+    have a value, and rounded up to whole people.
 Sample
-    By a hash of the primary key and the ``seed``: the same people each time, and independent of other seeds.
+    By the MD5 of ``seed:key``: the same people each time, and independent of other seeds.
+Other audiences
+    Evaluated at the same moment, with their own time zone. A null key in the answer of their SQL is nobody.
 """
 
 from __future__ import annotations

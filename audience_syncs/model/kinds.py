@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import cache
 
 
 class Kind(StrEnum):
@@ -44,6 +45,7 @@ _NAMES: tuple[tuple[Kind, str], ...] = (
 _PATTERNS = tuple((kind, re.compile(pattern)) for kind, pattern in _NAMES)
 
 
+@cache
 def kind_of(type_name: str) -> Kind:
     """The kind of a warehouse's type, by its name: ``NUMERIC(10, 2)``, ``timestamp with time zone``, ``VARCHAR(20)``."""
     name = type_name.strip().lower()

@@ -91,7 +91,8 @@ class Aggregation(StrEnum):
 
 
 class Trait(Config):
-    """A value about a person, aggregated over their related rows or events."""
+    """A value about a person, aggregated over their related rows or events. Whichever audience asks, it is the same at a
+    moment: days in its ``where`` and ``within`` begin in the model's time zone."""
 
     of: Name = Field(description="Name of related rows or of an event.")
     take: Aggregation = Field(description="count, count_distinct, sum, avg, min, max, first, last, most_frequent.")
