@@ -10,7 +10,7 @@ import pytest
 
 from audience_syncs.audiences import evaluate_audience
 from audience_syncs.audiences.admission import admit
-from audience_syncs.engine import forget_in_sync, plan_sync, run_sync, undo_run
+from audience_syncs.engine import forget_in_sync, run_sync, undo_run
 from audience_syncs.engine.audit import audit_sync
 from audience_syncs.model.admission import Admission, Exclusion
 from audience_syncs.model.config import AudienceConfig
@@ -424,6 +424,8 @@ def test_in_a_sync_that_only_adds_who_moves_to_an_audience_that_goes_first_stays
     evaluate_audience(other(consents, "vip", "id = 'a'"), consents.warehouse, run_id="vip")
     report = consents.run()
     assert (report.removed, report.in_audience, report.withheld) == (0, 1, {"in vip": 1})
+    # The ledger still has both.
+    assert (report.delivered, report.accepted) == (1, 1)
     assert listed(consents) == {"a", "b"}
 
 
