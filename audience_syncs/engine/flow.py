@@ -177,9 +177,19 @@ class Run:
         if self.sync.mode.family is ModeFamily.OUT_OF_LIST:
             # Who must be in no list may well be taken out of one.
             admission = replace(admission, exclusions=())
-        day = self.options.day
-        before = _end_of(day, self.where) if day is not None and self.audience.partitions is None else None
-        admitted = admit(connection, self.warehouse, admission, self.snapshot, sync=self.name, before=before)
+        day, partitioned = self.options.day, self.audience.partitions is not None
+        newest = None
+        if admission and day is not None:
+            newest = State(self.warehouse).latest_snapshot(self.audience.name, partitioned=partitioned)
+        admitted = admit(
+            connection,
+            self.warehouse,
+            admission,
+            self.snapshot,
+            sync=self.name,
+            newest=newest if newest is not None and newest.id != self.snapshot.id else None,
+            before=_end_of(day, self.where) if day is not None and not partitioned else None,
+        )
         connection.commit()  # from here on it is decided, whatever becomes of the transactions that follow
         return admitted
 
