@@ -260,6 +260,13 @@ def test_a_warehouse_that_cannot_be_reached_is_an_error_in_the_page(
         assert "secret" not in answer
 
 
+def test_a_source_without_syncs_that_cannot_be_asked_is_no_failure(world: World) -> None:
+    world.write(unused=SOURCE.replace("shop", "unused").replace("SHOP_URL", "NOT_SET"))
+    answer = json.loads(world.command("plan", "--all", "--format", "json"))
+    assert answer["remark"].startswith("The source unused could not be asked")
+    assert len(answer["syncs"]) == 3
+
+
 def test_the_markdown_is_what_a_reviewer_reads(world: World) -> None:
     world.run_all()
     world.execute("UPDATE people SET email = 'no email' WHERE id = 35")
