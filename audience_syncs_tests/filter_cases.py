@@ -155,7 +155,7 @@ class _Draw:
             count = self.number_of(1, most)
             return {kind: [self.condition(depth - 1) for _ in range(count)]}
         kinds = ("property", "trait", "did", "did_not", "has", "has_no", "sequence", "in_audience", "top", "sample")
-        kind = self.one_of(*kinds, "property", "trait", "trait", "did", "did", "has", "sequence")
+        kind = self.one_of(*kinds, *("property",) * 3, "trait", "trait", "did", "did", "has", "sequence")
         return getattr(self, f"_{kind}")()
 
     def _property(self) -> dict[str, Any]:
@@ -163,9 +163,10 @@ class _Draw:
 
     def property_of(self, part: str) -> dict[str, Any]:
         columns = {column: self.data.schema.kind(part, column) for column in self.data.schema.columns[part]}
+        # Days in other zones, and texts, go wrong most easily.
         moments = [column for column, kind in columns.items() if kind in (Kind.TIMESTAMP, Kind.INSTANT)]
-        # Days in other zones, and windows, go wrong most easily.
-        column = self.one_of(*(moments if moments and self.one_in(4) else columns))
+        texts = [column for column, kind in columns.items() if kind is Kind.TEXT]
+        column = self.one_of(*(self.one_of(columns, moments, texts) or columns))
         kind = columns[column]
         assert kind is not None
         return {"property": column, **self.comparison(kind, self.data.values(part, column))}
@@ -372,7 +373,7 @@ class _Draw:
 
     def text(self, values: list[str]) -> dict[str, Any]:
         case = {"ignore_case": True} if self.one_in(2) else {}
-        if self.one_in(2):
+        if self.one_in(3):
             return {**self.equality([self.cased(value, bool(case)) for value in values]), **case}
         operator = self.one_of("contains", "not_contains", "starts_with", "ends_with", "matches", "not_matches")
         if operator in ("matches", "not_matches"):

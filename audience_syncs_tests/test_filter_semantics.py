@@ -20,6 +20,8 @@ import yaml
 
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceSyncsError
+from audience_syncs.model.filters import CONDITION_KINDS, OPERATORS
+from audience_syncs.model.schema import Aggregation
 from audience_syncs_tests.filter_cases import Case, play_cases
 from audience_syncs_tests.filter_data import Data
 from audience_syncs_tests.filter_engines import Engine, OnDuckDB, OnPostgreSQL
@@ -30,6 +32,20 @@ PARTS = 4
 FILTERS = 2000
 PER_DATA = 10
 """Audiences for each random data: making that is most of the work. Each data has a seed of its own."""
+
+ANCHORS = (
+    "since",
+    "after",
+    "until",
+    "before",
+    "first",
+    "last",
+    "any",
+    "at_most_apart",
+    "within_after",
+    "among",
+    "seed",
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +64,23 @@ def test_a_compiled_filter_chooses_whom_its_words_say(
 ) -> None:
     count = max(1, (request.config.getoption("--filters") or FILTERS) // PARTS // PER_DATA)
     sizes: Counter[str] = Counter()
+    met: set[str] = set()
 
     def play(case: Case) -> None:
         for engine in engines:
             engine.load(case.data)
+        met.update(trait.take for trait in case.data.people.traits.values())
         for audience in case.audiences:
             sizes[check(case, audience, engines)] += 1
+            met.update(words_of(written(audience)))
 
     first = request.config.getoption("--first-filter") + part
     play_cases(play, PER_DATA, range(first, first + count * PARTS, PARTS))
     trivial = 1 - sizes["some"] / sizes.total()
     sys.stdout.write(f"{sizes.total()} filters, {dict(sizes)}, {trivial:.0%} of them nobody or everybody\n")
     assert sizes.total() == count * PER_DATA
+    if count >= FILTERS // PARTS // PER_DATA:
+        assert {*CONDITION_KINDS, *OPERATORS, *ANCHORS, *Aggregation} <= met, "some conditions are not drawn any more"
     assert trivial < 0.4, "too many filters choose nobody or everybody: the cases prove less than they say"
 
 
@@ -92,6 +113,17 @@ def test_what_once_differed_is_answered_right(kept: Kept, engines: list[Engine])
     for engine in engines:
         engine.load(kept.case.data)
     check(kept.case, kept.audience, engines)
+
+
+def words_of(value: Any) -> Iterator[str]:
+    """All keys in a YAML value."""
+    children = (
+        value.items() if isinstance(value, dict) else ((None, one) for one in value) if isinstance(value, list) else ()
+    )
+    for key, child in children:
+        if key is not None:
+            yield key
+        yield from words_of(child)
 
 
 def check(case: Case, audience: AudienceConfig, engines: list[Engine]) -> str:
