@@ -197,7 +197,9 @@ def load_project(defs_dir: Path, environ: Mapping[str, str] | None = None, *, wi
         problems=reading.problems,
         notes=reading.notes,
         files=reading.files,
-        origins=reading.origins,
+        origins={
+            name: origins for name, origins in reading.origins.items() if name.partition("/")[0] in reading.audiences
+        },
     )
 
 
