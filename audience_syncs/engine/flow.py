@@ -135,6 +135,7 @@ class Run:
             self.snapshot = self._snapshot_to_send()
             self.preparer = self._new_preparer()
             self.admitted = self._admit(connection)
+            connection.commit()  # from here on it is decided, whatever becomes of the transactions that follow
         except (AudienceSyncsError, sa.exc.SQLAlchemyError) as error:
             if self.record_id is not None and not lost(connection):
                 connection.rollback()
@@ -147,6 +148,7 @@ class Run:
         self.warehouse.dialect.add_partition(connection, self.warehouse.tables.plan, self.name)
         self.snapshot = snapshot
         self.preparer = self._new_preparer()
+        self.admitted = self._admit(connection)
 
     def _snapshot_to_send(self) -> Snapshot:
         """The latest there is; or that of the day which was asked for."""
@@ -181,7 +183,7 @@ class Run:
         newest = None
         if admission and day is not None:
             newest = State(self.warehouse).latest_snapshot(self.audience.name, partitioned=partitioned)
-        admitted = admit(
+        return admit(
             connection,
             self.warehouse,
             admission,
@@ -190,8 +192,6 @@ class Run:
             newest=newest if newest is not None and newest.id != self.snapshot.id else None,
             before=_end_of(day, self.where) if day is not None and not partitioned else None,
         )
-        connection.commit()  # from here on it is decided, whatever becomes of the transactions that follow
-        return admitted
 
     def _bring_in_step(self, connection: sa.Connection, destination: Destination) -> SyncReport:
         """Recover, plan, guard, deliver and book, settle, report."""

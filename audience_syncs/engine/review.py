@@ -156,6 +156,7 @@ class _Reviewing:
         with in_words("state"):
             self.has_state = state.exists()
             if not self.has_state:
+                self.changed |= self._referred()  # nothing was ever evaluated
                 return
             with self.warehouse.connect() as connection:
                 state.prepare_within(connection)
