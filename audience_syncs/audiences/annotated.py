@@ -30,11 +30,20 @@ def annotated(predicate: sa.ColumnElement[bool], reason: str) -> sa.ColumnElemen
     return _Annotated(predicate, reason)
 
 
+def comment(reason: str) -> sa.TextClause:
+    """The reason alone, as a line of SQL: to be put before what a SELECT selects."""
+    return sa.text(f"{_line(reason)}\n ".replace(":", "\\:"))
+
+
 @compiles(_Annotated)
 def _write(element: _Annotated, compiler: Any, **options: Any) -> str:
-    reason = " ".join(element.reason.split())
     inside = compiler.process(element.predicate, **options)
-    return f"(\n  -- {reason}\n{_indented(inside)}\n)"
+    return f"(\n  {_line(element.reason)}\n{_indented(inside)}\n)"
+
+
+def _line(reason: str) -> str:
+    # Whatever is in it, it ends where the line ends.
+    return f"-- {' '.join(reason.replace(chr(0), ' ').split())}"
 
 
 def _indented(sql: str) -> str:

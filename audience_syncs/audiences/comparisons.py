@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
+from sqlalchemy.sql import operators
 
 from audience_syncs.model.filters import NEGATIVE, Between, Comparison
 from audience_syncs.model.kinds import Kind
@@ -41,6 +42,8 @@ def value_of(column: Column, kind: Kind, type_name: str) -> Value:
 
 def not_(predicate: Predicate) -> Predicate:
     """Holds exactly where the other does not, also where that is null."""
+    if getattr(predicate, "operator", None) in (operators.is_, operators.is_not):
+        return sa.not_(predicate)  # it is never null, and a warehouse sees what it can do with it
     return sa.not_(sa.func.coalesce(predicate, sa.false()))
 
 

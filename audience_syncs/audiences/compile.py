@@ -1,7 +1,9 @@
 """A filter as one SQL statement. ``model.filters`` says what each condition means; nothing here decides that.
 
-Each condition about rows becomes ``key IN (SELECT ...)``: a set that the warehouse makes once and looks up in, however the
-condition is nested. Traits are joined, one grouped query for each. Every value is a parameter.
+Each condition about rows, other audiences or ranks becomes a set of primary keys, each once, that is joined to the people: a
+person is in it or not, however deep the condition is nested. ``key NOT IN (SELECT ...)`` would read easier, and PostgreSQL goes
+through the whole set for every person as soon as it is too large for its memory (``row_sets``). Traits are joined likewise, one
+grouped query for each. Every value is a parameter.
 """
 
 from __future__ import annotations
@@ -14,20 +16,19 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from audience_syncs.audiences.annotated import annotated
+from audience_syncs.audiences.annotated import annotated, comment
 from audience_syncs.audiences.as_of import with_as_of
-from audience_syncs.audiences.comparisons import Clock, Comparisons, Predicate, Value, interval, not_
-from audience_syncs.audiences.origins import Origins, PersonRows, raw_sql
+from audience_syncs.audiences.comparisons import Clock, Comparisons, Predicate, Value, not_
+from audience_syncs.audiences.origins import Origins, raw_sql
+from audience_syncs.audiences.row_sets import RowSets
 from audience_syncs.audiences.traits import grouped, kind_of_trait, of_nobody
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.filter_words import in_words
 from audience_syncs.model.filters import (
     AllOf,
-    AllRows,
-    Anchor,
     AnyOf,
-    AnyRows,
+    Count,
     Did,
     DidNot,
     Has,
@@ -35,7 +36,6 @@ from audience_syncs.model.filters import (
     InAudience,
     InSequence,
     NoneOf,
-    NoneRows,
     NotInAudience,
     PropertyCondition,
     Rank,
@@ -43,15 +43,11 @@ from audience_syncs.model.filters import (
     Share,
     Top,
     TraitCondition,
-    row_conditions,
 )
 from audience_syncs.model.kinds import Kind
-from audience_syncs.model.moments import length
 from audience_syncs.model.strict import Config
 from audience_syncs.warehouse.expressions import SHARES, Expressions, as_text
 
-Keys = sa.Select[Any]
-"""A query of primary keys."""
 _GROUPS: dict[type[Config], str] = {AllOf: "all of these", AnyOf: "any of these", NoneOf: "none of these"}
 """The reason of a group whose parts tell their own."""
 
@@ -102,18 +98,21 @@ class Compiler:
         self._inside = (*inside, audience.name)
         self._origins = Origins(self._model, self._schema)
         self._people = self._origins.people()
-        self._traits: dict[str, tuple[sa.Subquery, Value]] = {}
+        self._row_sets = RowSets(self._origins, self._comparisons)
+        self._traits: dict[str, Value] = {}
+        self._joined: list[tuple[sa.Subquery, Predicate]] = []
+        self._reason = ""
 
     @property
-    def key(self) -> Value:
+    def key(self) -> sa.ColumnElement[Any]:
         """The primary key of the people."""
-        return self._origins.key_of(self._people)
+        return self._people.source.c[self._model.primary_key]
 
     def people(self) -> sa.FromClause:
-        """FROM: the people, with the traits that were asked for so far."""
+        """FROM: the people, with the sets and traits that were asked for so far; each person once."""
         source = self._people.source
-        for joined, _ in self._traits.values():
-            source = source.outerjoin(joined, joined.c.key == self.key.column)
+        for joined, matched in self._joined:
+            source = source.outerjoin(joined, matched)
         return source
 
     def selected(self, names: Sequence[str] | None) -> list[sa.ColumnElement[Any]]:
@@ -130,10 +129,19 @@ class Compiler:
 
     def predicate(self, condition: Config) -> Predicate:
         """Whether a condition holds for a person. It may be null, which counts as no."""
-        found = self._compile[type(condition)](self, condition)
         if not self._annotate:
-            return found
-        return annotated(found, _GROUPS.get(type(condition)) or in_words(condition))
+            return self._compile[type(condition)](self, condition)
+        self._reason = reason = _GROUPS.get(type(condition)) or in_words(condition)
+        return annotated(self._compile[type(condition)](self, condition), reason)
+
+    def _among(self, keys: sa.Select[Any], name: str, *, texts: bool = False) -> Predicate:
+        """Whether a person is among those whose key a query returns, each once, as ``key``. ``texts``: as text."""
+        if self._annotate:
+            keys = keys.prefix_with(comment(self._reason))
+        joined = keys.subquery(self._origins.name(name))
+        own = as_text(self.key) if texts else self.key
+        self._joined.append((joined, joined.c.key == own))
+        return joined.c.key.is_not(None)
 
     # People ---------------------------------------------------------------------------------------------------------
 
@@ -162,19 +170,21 @@ class Compiler:
         other = self._schema.audiences.get(name)
         if other is None:
             raise DefinitionError(f"there is no audience {name!r}", where=f"audience {self._audience.name}")
+        alias = f"in_{name}"
         if other.model is None:
             # Keys of another query may be of another type.
             assert other.sql is not None
             rows = raw_sql(f"\n{with_as_of(other.sql, self._clock.now)}\n").columns(sa.column(other.primary_key))
             members = rows.subquery("members")
-            key = as_text(members.c[other.primary_key])
-            return as_text(self.key.column).in_(sa.select(key).where(members.c[other.primary_key].is_not(None)))
-        compiler = Compiler(other, self._expressions, self._clock.now, inside=self._inside)
+            theirs = members.c[other.primary_key]
+            keys = sa.select(as_text(theirs).label("key")).distinct().where(theirs.is_not(None))
+            return self._among(keys, alias, texts=True)
+        compiler = Compiler(other, self._expressions, self._clock.now, annotate=self._annotate, inside=self._inside)
         predicate = compiler.predicate(other.filter) if other.filter is not None else sa.true()
-        if other.model == self._audience.model:
-            return self.key.column.in_(sa.select(compiler.key.column).select_from(compiler.people()).where(predicate))
-        keys = sa.select(as_text(compiler.key.column)).select_from(compiler.people()).where(predicate)
-        return as_text(self.key.column).in_(keys)
+        same = other.model == self._audience.model
+        key = compiler.key if same else as_text(compiler.key)
+        keys = sa.select(key.label("key")).select_from(compiler.people()).where(predicate)
+        return self._among(keys, alias, texts=not same)
 
     def _sample(self, condition: Sample) -> Predicate:
         return self.in_share(condition.sample)
@@ -182,20 +192,22 @@ class Compiler:
     def in_share(self, share: Share) -> Predicate:
         """Whether a person is in a random share."""
         limit = -int(-(Decimal(repr(share.percent)) * SHARES // 100))
-        return self._expressions.share(share.seed, self.key.column) < sa.literal(limit, sa.BigInteger())
+        return self._expressions.share(share.seed, self.key) < sa.literal(limit, sa.BigInteger())
 
     def _top(self, condition: Top) -> Predicate:
         rank: Rank = condition.top
-        ranked = Compiler(self._audience, self._expressions, self._clock.now, inside=self._inside[:-1])
+        inside = self._inside[:-1]
+        ranked = Compiler(self._audience, self._expressions, self._clock.now, annotate=self._annotate, inside=inside)
         by = ranked.value(rank.by)
-        key = ranked.key
+        # Of equals, the smaller key: of texts byte by byte, and of what is like a text, its text.
+        key = self._origins.key_of(ranked._people)
         ordered = self._expressions.in_order(key.column) if key.kind is Kind.TEXT else key.column
         place = sa.func.row_number().over(order_by=[by.column if rank.lowest else by.column.desc(), ordered])
         counted: Predicate = by.column.is_not(None)
         if rank.among is not None:
             counted = sa.and_(counted, ranked.predicate(rank.among))
         places = (
-            sa.select(key.column.label("key"), place.label("place"), sa.func.count().over().label("people"))
+            sa.select(ranked.key.label("key"), place.label("place"), sa.func.count().over().label("people"))
             .select_from(ranked.people())
             .where(counted)
             .subquery("places")
@@ -206,7 +218,7 @@ class Compiler:
             # Rounded up to whole people: the last one is in if part of them is.
             percent = sa.literal(Decimal(repr(rank.percent)), sa.Numeric())
             first = (places.c.place - 1) * 100 < percent * places.c.people
-        return self.key.column.in_(sa.select(places.c.key).where(first))
+        return self._among(sa.select(places.c.key).where(first), "top")
 
     # Traits ---------------------------------------------------------------------------------------------------------
 
@@ -219,144 +231,40 @@ class Compiler:
                 raise DefinitionError(f"the model {self._model.name} has no trait {name!r}", remedy=f"it has: {known}")
             rows = self._origins.rows(trait.of)
             taken = None if trait.column is None else rows.origin.value(trait.column)
-            counted = sa.select().select_from(rows.source).where(rows.key.is_not(None))
-            counted = counted.where(*self._counting(rows, trait.of, trait.where, trait.within, self._of_traits))
+            counted = self._row_sets.counted(rows, trait.of, trait.where, trait.within, self._of_traits)
             query = grouped(trait, rows.key, taken, rows.at, counted, self._expressions)
-            joined = query.subquery(f"trait_{name}")
+            joined = query.subquery(self._origins.name(f"trait_{name}"))
             kind = kind_of_trait(trait, None if taken is None else taken.kind)
-            self._traits[name] = (joined, Value(of_nobody(trait, joined.c.value), kind))
-        return self._traits[name][1]
+            self._joined.append((joined, joined.c.key == self.key))
+            self._traits[name] = Value(of_nobody(trait, joined.c.value), kind)
+        return self._traits[name]
 
     # Rows -----------------------------------------------------------------------------------------------------------
 
     def _did(self, condition: Did) -> Predicate:
-        return self._so_many(self._keys(condition, condition.did), condition.count)
+        return self._so_many(condition, condition.did, condition.count, f"did_{condition.did}")
 
     def _did_not(self, condition: DidNot) -> Predicate:
-        return self.key.column.not_in(self._keys(condition, condition.did_not)[0])
+        return sa.not_(self._among(self._row_sets.keys(condition, condition.did_not), f"did_{condition.did_not}"))
 
     def _has(self, condition: Has) -> Predicate:
-        return self._so_many(self._keys(condition, condition.has), condition.count)
+        return self._so_many(condition, condition.has, condition.count, f"has_{condition.has}")
 
     def _has_no(self, condition: HasNo) -> Predicate:
-        return self.key.column.not_in(self._keys(condition, condition.has_no)[0])
+        return sa.not_(self._among(self._row_sets.keys(condition, condition.has_no), f"has_{condition.has_no}"))
 
-    def _keys(self, condition: Did | DidNot | Has | HasNo, name: str) -> tuple[Keys, sa.ColumnElement[Any]]:
-        """The people who have such rows, once for each row."""
-        rows = self._origins.rows(name)
-        source = rows.source
-        conditions = self._counting(rows, name, condition.where, condition.within)
-        anchors = condition.anchors if isinstance(condition, (Did, DidNot)) else {}
-        for relation, anchor in anchors.items():
-            source, related = self._anchored(rows, source, relation, anchor)
-            conditions.append(related)
-        return sa.select(rows.key).select_from(source).where(rows.key.is_not(None), *conditions), rows.key
-
-    def _so_many(self, found: tuple[Keys, sa.ColumnElement[Any]], count: Any) -> Predicate:
-        keys, key = found
+    def _so_many(self, condition: Did | Has, name: str, count: Count | None, alias: str) -> Predicate:
         least, most = (1, None) if count is None else count.bounds
         if least == 0 and most is None:
             return sa.true()
         if least == 0:
-            return self.key.column.not_in(keys.group_by(key).having(sa.func.count() > most))
-        if (least, most) == (1, None):
-            return self.key.column.in_(keys)
-        bounds = [sa.func.count() >= least, *([sa.func.count() <= most] if most is not None else [])]
-        return self.key.column.in_(keys.group_by(key).having(sa.and_(*bounds)))
-
-    def _counting(
-        self, rows: PersonRows, name: str, where: Any, window: Any, comparisons: Comparisons | None = None
-    ) -> list[Predicate]:
-        """Which rows count: conditions about them and their time. An event has happened."""
-        by = comparisons or self._comparisons
-        found = [self._row(rows, condition, by) for condition in row_conditions(where)] if where is not None else []
-        if rows.at is not None and window is not None:
-            found.append(by.within(rows.at, window))
-        if rows.at is not None and name in self._model.events and not (isinstance(window, str)):
-            found.append(by.clock.is_past(rows.at))
-        return found
-
-    def _row(self, rows: PersonRows, condition: Config, by: Comparisons) -> Predicate:
-        if isinstance(condition, PropertyCondition):
-            return by.holds(rows.origin.value(condition.property), condition)
-        if isinstance(condition, AllRows):
-            return sa.and_(*(self._row(rows, child, by) for child in condition.all))
-        if isinstance(condition, AnyRows):
-            return sa.or_(*(self._row(rows, child, by) for child in condition.any))
-        assert isinstance(condition, NoneRows)
-        return not_(sa.or_(*(self._row(rows, child, by) for child in condition.none)))
-
-    def _anchored(
-        self, rows: PersonRows, source: sa.FromClause, relation: str, anchor: Anchor
-    ) -> tuple[sa.FromClause, Predicate]:
-        """Rows joined to the event they are compared with; where any will do and how far apart counts, each is looked at."""
-        other = self._origins.rows(anchor.event)
-        assert rows.at is not None
-        assert other.at is not None
-        conditions = self._counting(other, anchor.event, anchor.where, anchor.within)
-        mine, theirs = self._comparable(rows.at, other.at)
-        later = relation in ("since", "after")
-        span = None if anchor.at_most_apart is None else interval(length(anchor.at_most_apart))
-
-        def related(at: sa.ColumnElement[Any]) -> Predicate:
-            compared: dict[str, Callable[[], Predicate]] = {
-                "since": lambda: mine >= at,
-                "after": lambda: mine > at,
-                "until": lambda: mine <= at,
-                "before": lambda: mine < at,
-            }
-            apart = [] if span is None else [mine <= at + span if later else mine >= at - span]
-            return sa.and_(compared[relation](), *apart)
-
-        if anchor.pick == "any" and span is not None:
-            each = sa.select(sa.literal(1)).select_from(other.source)
-            each = each.where(other.key == rows.key, *conditions, related(theirs))
-            return source, each.exists()
-        first = anchor.pick == "first" or (anchor.pick == "any" and later)
-        picked = (sa.func.min if first else sa.func.max)(theirs)
-        anchors = (
-            sa.select(other.key.label("key"), picked.label("at"))
-            .select_from(other.source)
-            .where(other.key.is_not(None), *conditions)
-            .group_by(other.key)
-            .subquery(f"{anchor.pick}_{anchor.event}_{relation}")
-        )
-        return source.join(anchors, anchors.c.key == rows.key), related(anchors.c.at)
+            # Who has no row at all has few enough.
+            assert most is not None
+            return sa.not_(self._among(self._row_sets.keys(condition, name, most + 1), alias))
+        return self._among(self._row_sets.keys(condition, name, least, most), alias)
 
     def _sequence(self, condition: InSequence) -> Predicate:
-        steps = [self._origins.rows(step.did) for step in condition.sequence]
-        first = steps[0]
-        source: sa.FromClause = first.source
-        conditions: list[Predicate] = [first.key.is_not(None)]
-        for number, (rows, step) in enumerate(zip(steps, condition.sequence, strict=True)):
-            conditions += self._counting(rows, step.did, step.where, condition.within)
-            if number == 0:
-                continue
-            before = steps[number - 1]
-            assert rows.at is not None
-            assert before.at is not None
-            now, then = self._comparable(rows.at, before.at)
-            source = source.join(rows.source, rows.key == first.key)
-            conditions.append(now > then)
-            if step.within_after is not None:
-                conditions.append(now <= then + interval(length(step.within_after)))
-        return self.key.column.in_(sa.select(first.key).select_from(source).where(*conditions))
-
-    def _comparable(self, one: Value, other: Value) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
-        """Two times of rows, to be compared with each other: on the model's clock, where they are of different kinds.
-
-        A clock's time is no certain moment where it is put back, and each warehouse takes it for another; the contrary, what
-        the clock shows at a moment, is certain.
-        """
-        if one.kind is other.kind:
-            return one.column, other.column
-        return self._on_the_clock(one), self._on_the_clock(other)
-
-    def _on_the_clock(self, value: Value) -> sa.ColumnElement[Any]:
-        if value.kind is Kind.INSTANT:
-            zone = sa.literal(str(self._clock.columns_zone), sa.Text())
-            return sa.func.timezone(zone, value.column, type_=sa.DateTime())
-        return sa.cast(value.column, sa.DateTime()) if value.kind is Kind.DATE else value.column
+        return self._among(self._row_sets.in_sequence(condition), "in_sequence")
 
     _compile: dict[type[Config], Callable[..., Predicate]] = {  # noqa: RUF012 - filled once, below its methods
         AllOf: _all,

@@ -15,6 +15,8 @@ from audience_syncs.model.kinds import Kind, kind_of
 from audience_syncs.model.schema import ModelConfig, Rows, Schema
 
 From = sa.FromClause
+_LONGEST = 56
+"""Characters of an alias, without its number."""
 
 
 def raw_sql(sql: str) -> sa.TextClause:
@@ -57,7 +59,7 @@ class Origins:
     def __init__(self, model: ModelConfig, schema: Schema) -> None:
         self.model = model
         self._schema = schema
-        self._used: dict[str, int] = {}
+        self._used: set[str] = set()
 
     def people(self) -> Origin:
         """The parent's rows."""
@@ -83,7 +85,7 @@ class Origins:
         used = [*config.through.parent.values(), *config.through.related]
         # A pair that is there twice counts once.
         pairs = (
-            sa.select(*(link.source.c[column] for column in dict.fromkeys(used))).distinct().subquery(self._name(name))
+            sa.select(*(link.source.c[column] for column in dict.fromkeys(used))).distinct().subquery(self.name(name))
         )
         matched = sa.and_(*(pairs.c[own] == origin.source.c[other] for own, other in config.through.related.items()))
         joined = {parent: pairs.c[column] for parent, column in config.through.parent.items()}
@@ -107,7 +109,7 @@ class Origins:
                 f"the columns of {part} are not known", remedy="run `audience-syncs columns`: it asks the warehouse"
             )
         known = [sa.column(column, _type(kind_of(type_name))) for column, type_name in columns.items()]
-        alias = self._name(name)
+        alias = self.name(name)
         if rows.table is not None and "%" not in rows.table:
             # As its author would write it in SQL, with a schema or not.
             table = sa.table(quoted_name(rows.table, quote=False), *known)
@@ -116,9 +118,14 @@ class Origins:
         query = rows.sql if rows.sql is not None else f"SELECT * FROM {rows.table}"
         return Origin(part, raw_sql(f"\n{query}\n").columns(*known).subquery(alias), columns)
 
-    def _name(self, name: str) -> str:
-        number = self._used[name] = self._used.get(name, 0) + 1
-        return name if number == 1 else f"{name}_{number}"
+    def name(self, wanted: str) -> str:
+        """An alias that nothing else in the statement has. A long one is cut: PostgreSQL's have 63 characters at most."""
+        alias, number = wanted[:_LONGEST], 1
+        while alias in self._used:
+            number += 1
+            alias = f"{wanted[:_LONGEST]}_{number}"
+        self._used.add(alias)
+        return alias
 
 
 def _type(kind: Kind) -> sa.types.TypeEngine[Any]:
