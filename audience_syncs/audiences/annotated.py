@@ -37,21 +37,9 @@ def comment(reason: str) -> sa.TextClause:
 
 @compiles(_Annotated)
 def _write(element: _Annotated, compiler: Any, **options: Any) -> str:
-    inside = compiler.process(element.predicate, **options)
-    return f"(\n  {_line(element.reason)}\n{_indented(inside)}\n)"
+    return f"(\n{_line(element.reason)}\n{compiler.process(element.predicate, **options)}\n)"
 
 
 def _line(reason: str) -> str:
     # Whatever is in it, it ends where the line ends.
     return f"-- {' '.join(reason.replace(chr(0), ' ').split())}"
-
-
-def _indented(sql: str) -> str:
-    """With blanks before each line; left as it is where a line may end within a text."""
-    lines = sql.split("\n")
-    open_text = False
-    for line in lines[:-1]:
-        open_text ^= line.count("'") % 2 == 1
-        if open_text:
-            return sql
-    return "\n".join(f"  {line}" for line in lines)

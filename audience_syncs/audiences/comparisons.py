@@ -5,6 +5,7 @@ What is returned may be null where the column is, which counts as "does not hold
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -19,8 +20,14 @@ from audience_syncs.model.kinds import Kind
 from audience_syncs.model.moments import Day, length, moment
 from audience_syncs.warehouse.expressions import Expressions, as_text
 
-PLAIN_TEXTS = ("text", "varchar", "character varying", "char", "character", "bpchar", "string")
-"""Types of text that operators work on as they are; others (uuid, citext) are compared as their text."""
+_PLAIN_TEXTS = ("text", "varchar", "character varying", "string")
+"""Types of text that operators work on as they are; others (uuid, enums, citext, char with its blanks) are compared as their
+text."""
+_OWN_EQUALITY = ("uuid", "enum", "citext")
+"""Types of text that no warehouse takes for equal to another type of text, or that are equal in a way of their own."""
+_SINGLE_PRECISION = ("real", "float4", "float")
+
+_ESCAPE = "/"
 
 Column = sa.ColumnElement[Any]
 Predicate = sa.ColumnElement[bool]
@@ -32,12 +39,36 @@ class Value:
 
     column: Column
     kind: Kind
+    single: bool = False
+    """A number of single precision: what it is compared with is one too, so that 0.1 is 0.1."""
 
 
 def value_of(column: Column, kind: Kind, type_name: str) -> Value:
-    """A recorded column; types of text with rules of their own are taken as plain text."""
-    plain = kind is not Kind.TEXT or type_name.partition("(")[0].strip().lower() in PLAIN_TEXTS
-    return Value(column if plain else as_text(column), kind)
+    """A recorded column; types with rules of their own are taken as plain texts and numbers."""
+    name = _bare(type_name)
+    if kind is Kind.TEXT and name not in _PLAIN_TEXTS:
+        return Value(as_text(column), kind)
+    if name == "money":
+        return Value(sa.cast(column, sa.Numeric()), kind)
+    return Value(column, kind, name in _SINGLE_PRECISION)
+
+
+def equal(one: Column, its_type: str, other: Column, other_type: str) -> Predicate:
+    """Whether two columns of these types are equal: a uuid and a text, where their texts are."""
+    if not is_equal_as_it_is(its_type, other_type):
+        one, other = as_text(one), as_text(other)
+    return one == other
+
+
+def is_equal_as_it_is(one: str, other: str) -> bool:
+    """Whether a warehouse compares columns of two types without a word about how."""
+    names = {_bare(one), _bare(other)}
+    # Two enums may be different ones.
+    return names.isdisjoint(_OWN_EQUALITY) or (len(names) == 1 and "enum" not in names)
+
+
+def _bare(type_name: str) -> str:
+    return type_name.partition("(")[0].strip().lower()
 
 
 def not_(predicate: Predicate) -> Predicate:
@@ -119,7 +150,7 @@ class Comparisons:
         if operator == "between":
             return self._between(value, *wanted)
         if operator in ("greater_than", "at_least", "less_than", "at_most"):
-            number = _number(wanted)
+            number = _number(value, wanted)
             return {
                 "greater_than": value.column > number,
                 "at_least": value.column >= number,
@@ -140,13 +171,14 @@ class Comparisons:
     def _one_of(self, value: Value, wanted: list[Any], ignore_case: bool) -> Predicate:
         if value.kind is Kind.BOOLEAN:
             return sa.or_(*(value.column.is_(sa.true() if flag else sa.false()) for flag in wanted))
-        literals = [self._literal(value.kind, one) for one in wanted]
+        literals = [self._literal(value, one) for one in wanted]
         column = value.column
         if ignore_case and value.kind is Kind.TEXT:
             column, literals = sa.func.lower(column), [sa.func.lower(one) for one in literals]
         return column == literals[0] if len(literals) == 1 else column.in_(literals)
 
-    def _literal(self, kind: Kind, wanted: Any) -> Column:
+    def _literal(self, value: Value, wanted: Any) -> Column:
+        kind = value.kind
         if kind is Kind.DATE:
             found = self.clock.read(str(wanted))
             day = found.date if isinstance(found, Day) else found.astimezone(self.clock.zone).date()
@@ -154,21 +186,23 @@ class Comparisons:
         if kind.is_time:
             return self.clock.literal(self.clock.start(self.clock.read(str(wanted))), kind)
         if kind.is_number:
-            return _number(wanted)
+            return _number(value, wanted)
         return sa.literal(str(wanted), sa.Text())
 
     def _about_text(self, column: Column, operator: str, wanted: str, ignore_case: bool) -> Predicate:
         if operator == "matches":
             return self._expressions.matches(column, wanted, ignore_case=ignore_case)
+        escaped = re.sub(f"([%_{_ESCAPE}])", rf"{_ESCAPE}\1", wanted)
+        before, after = "" if operator == "starts_with" else "%", "" if operator == "ends_with" else "%"
+        pattern: Column = sa.literal(f"{before}{escaped}{after}", sa.Text())
         if ignore_case:
-            column, wanted = sa.func.lower(column), wanted.lower()
-        if operator == "contains":
-            return column.contains(wanted, autoescape=True)
-        return (column.startswith if operator == "starts_with" else column.endswith)(wanted, autoescape=True)
+            # Both by the warehouse, whose small letters are not always Python's.
+            column, pattern = sa.func.lower(column), sa.func.lower(pattern)
+        return column.like(pattern, escape=_ESCAPE)
 
     def _between(self, value: Value, low: Any, high: Any) -> Predicate:
         if not isinstance(low, str):
-            return sa.and_(value.column >= _number(low), value.column <= _number(high))
+            return sa.and_(value.column >= _number(value, low), value.column <= _number(value, high))
         return sa.and_(self._not_before(value, self.clock.read(low)), self._up_to(value, self.clock.read(high)))
 
     # Times: a day is as long as it is, an instant is one ------------------------------------------------------------
@@ -217,13 +251,16 @@ class Comparisons:
         return sa.literal(day, sa.Date())
 
 
-def _number(wanted: Any) -> Column:
+def _number(value: Value, wanted: int | float) -> Column:
     """A number as it was written: 0.1 is a tenth, not the nearest binary fraction."""
     if isinstance(wanted, float):
-        return sa.literal(Decimal(repr(wanted)), sa.Numeric(asdecimal=True))
-    return sa.literal(wanted, sa.BigInteger() if -(2**63) <= wanted < 2**63 else sa.Numeric())
+        number: Column = sa.literal(Decimal(repr(wanted)), sa.Numeric(asdecimal=True))
+    else:
+        number = sa.literal(wanted, sa.BigInteger() if -(2**63) <= wanted < 2**63 else sa.Numeric())
+    return sa.cast(number, sa.REAL()) if value.single else number
 
 
 def interval(span: timedelta) -> Column:
-    """An absolute length."""
-    return sa.literal(span, sa.Interval())
+    """An absolute length. In seconds: a day of an interval has the hours that it has in the session's time zone."""
+    seconds = span // timedelta(seconds=1)
+    return sa.cast(sa.literal(f"{seconds} seconds", sa.Text()), sa.Interval())

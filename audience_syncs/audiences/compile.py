@@ -21,7 +21,7 @@ from audience_syncs.audiences.as_of import with_as_of
 from audience_syncs.audiences.comparisons import Clock, Comparisons, Predicate, Value, not_
 from audience_syncs.audiences.origins import Origins, raw_sql
 from audience_syncs.audiences.row_sets import RowSets
-from audience_syncs.audiences.traits import grouped, kind_of_trait, of_nobody
+from audience_syncs.audiences.traits import AS_TAKEN, grouped, kind_of_trait, of_nobody
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.filter_words import in_words
@@ -236,7 +236,8 @@ class Compiler:
             joined = query.subquery(self._origins.name(f"trait_{name}"))
             kind = kind_of_trait(trait, None if taken is None else taken.kind)
             self._joined.append((joined, joined.c.key == self.key))
-            self._traits[name] = Value(of_nobody(trait, joined.c.value), kind)
+            single = taken is not None and taken.single and trait.take in AS_TAKEN
+            self._traits[name] = Value(of_nobody(trait, joined.c.value), kind, single)
         return self._traits[name]
 
     # Rows -----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.elements import quoted_name
 
-from audience_syncs.audiences.comparisons import Value, value_of
+from audience_syncs.audiences.comparisons import Value, equal, is_equal_as_it_is, value_of
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.kinds import Kind, kind_of
 from audience_syncs.model.schema import ModelConfig, Rows, Schema
@@ -77,7 +77,9 @@ class Origins:
         origin = self._origin(config, f"{self.model.name}.{name}", name)
         at = None if config.timestamp is None else origin.value(config.timestamp)
         if config.through is None:
-            joined = {parent: origin.source.c[column] for parent, column in (config.join or {}).items()}
+            joined = {
+                parent: (origin.source.c[own], origin.columns[own]) for parent, own in (config.join or {}).items()
+            }
             source, key = self._of_person(origin.source, joined)
             return PersonRows(origin, source, key, at)
         part = f"{self.model.name}.{name}.through"
@@ -87,19 +89,35 @@ class Origins:
         pairs = (
             sa.select(*(link.source.c[column] for column in dict.fromkeys(used))).distinct().subquery(self.name(name))
         )
-        matched = sa.and_(*(pairs.c[own] == origin.source.c[other] for own, other in config.through.related.items()))
-        joined = {parent: pairs.c[column] for parent, column in config.through.parent.items()}
+        matched = sa.and_(
+            *(
+                equal(pairs.c[own], link.columns[own], origin.source.c[other], origin.columns[other])
+                for own, other in config.through.related.items()
+            )
+        )
+        joined = {parent: (pairs.c[own], link.columns[own]) for parent, own in config.through.parent.items()}
         source, key = self._of_person(origin.source.join(pairs, matched), joined)
         return PersonRows(origin, source, key, at)
 
     def _of_person(
-        self, source: From, joined: Mapping[str, sa.ColumnElement[Any]]
+        self, source: From, joined: Mapping[str, tuple[sa.ColumnElement[Any], str]]
     ) -> tuple[From, sa.ColumnElement[Any]]:
-        """With the person's primary key: the joining column itself, or by way of the parent."""
+        """With the person's primary key: the joining column itself, where it is of the same type, or by way of the parent.
+
+        ``joined``: column of the parent -> the column it is joined with, and the type of that.
+        """
+        own_types = self._schema.columns[self.model.name]
         if list(joined) == [self.model.primary_key]:
-            return source, joined[self.model.primary_key]
+            column, type_name = joined[self.model.primary_key]
+            if is_equal_as_it_is(own_types[self.model.primary_key], type_name):
+                return source, column
         people = self.people()
-        matched = sa.and_(*(people.source.c[parent] == column for parent, column in joined.items()))
+        matched = sa.and_(
+            *(
+                equal(people.source.c[parent], own_types[parent], column, type_name)
+                for parent, (column, type_name) in joined.items()
+            )
+        )
         return source.join(people.source, matched), people.source.c[self.model.primary_key]
 
     def _origin(self, rows: Rows, part: str, name: str) -> Origin:

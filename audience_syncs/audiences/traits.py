@@ -12,6 +12,11 @@ from audience_syncs.model.schema import Aggregation, Trait
 from audience_syncs.warehouse.expressions import Expressions
 
 _COUNTS = (Aggregation.COUNT, Aggregation.COUNT_DISTINCT)
+AS_TAKEN = (
+    *(Aggregation.MIN, Aggregation.MAX),
+    *(Aggregation.FIRST, Aggregation.LAST, Aggregation.MOST_FREQUENT),
+)
+"""Whose value is one of those it is made from, of the same type."""
 
 
 def grouped(

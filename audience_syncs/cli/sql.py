@@ -13,7 +13,7 @@ from audience_syncs.cli.show import print_json, say
 from audience_syncs.cli.size import AudienceName, find_audience
 from audience_syncs.cli.syncs import Json
 from audience_syncs.model.config import AudienceConfig
-from audience_syncs.model.errors import AudienceSyncsError, DefinitionError
+from audience_syncs.model.errors import AudienceSyncsError, DefinitionError, SourceError
 from audience_syncs.project import Project, default_defs_dir, load_project
 
 At = Annotated[
@@ -45,13 +45,21 @@ def statement(audience: AudienceConfig, now: datetime, warehouse: str) -> tuple[
 
     if audience.sql is not None:
         return with_as_of(audience.sql, now), {}
-    expressions = EXPRESSIONS[warehouse]
+    expressions = EXPRESSIONS.get(warehouse)
+    if expressions is None:
+        known = ", ".join(sorted(EXPRESSIONS))
+        raise SourceError(
+            f"the source of the audience {audience.name} is a {warehouse} warehouse, which is not supported yet",
+            remedy=f"supported: {known}",
+        )
     bound = compile_audience(audience, expressions, now).compile(dialect=expressions.dialect())
     return readable(compile_audience(audience, expressions, now, annotate=True), expressions), dict(bound.params)
 
 
 def _now(project: Project, audience: AudienceConfig, variables: Mapping[str, str]) -> datetime:
     """What an evaluation would take for now; without the warehouse, where it is needed for that, this moment."""
+    if audience.partitions is not None:
+        return audience.partitions.end_of(audience.partitions.latest(datetime.now(UTC)))
     model = project.models.get(audience.model or "")
     if model is None or model.now_sql is None:
         return datetime.now(UTC)

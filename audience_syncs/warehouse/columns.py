@@ -11,7 +11,8 @@ from audience_syncs.model.schema import Rows
 
 
 def columns_of(connection: sa.Connection, rows: Rows) -> dict[str, str]:
-    """The columns of a table or a query, in their order, and the warehouse's names of their types. Reads no row.
+    """The columns of a table or a query, in their order, and the warehouse's names of their types; an enum's is ``enum``. Reads
+    no row.
 
     Raises SourceError for a query that names a column twice; what the warehouse itself refuses is SQLAlchemy's error.
     """
@@ -36,7 +37,9 @@ def _described(connection: sa.Connection, statement: str) -> list[tuple[str, str
     cursor: Any = result.cursor
     columns = [(str(column[0]), int(column[1])) for column in cursor.description]
     result.close()
-    types = sa.text("SELECT oid, format_type(oid, NULL) FROM pg_type WHERE oid = ANY(:oids)")
+    types = sa.text(
+        "SELECT oid, CASE typtype WHEN 'e' THEN 'enum' ELSE format_type(oid, NULL) END FROM pg_type WHERE oid = ANY(:oids)"
+    )
     answer = connection.execute(types, {"oids": [oid for _, oid in columns]})
     names = {int(row[0]): str(row[1]) for row in answer}
     return [(name, names[oid]) for name, oid in columns]

@@ -6,11 +6,14 @@ with an evaluator that knows no SQL.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.base import PGDialect
+
+from audience_syncs.warehouse.layout import laid_out
 
 SHARES = 16**13
 """A hash's first 13 hexadecimal digits: as many as fit exactly into a float."""
@@ -53,7 +56,7 @@ class PostgreSQLExpressions:
     name = "postgresql"
 
     def matches(self, text: sa.ColumnElement[Any], pattern: str, *, ignore_case: bool) -> sa.ColumnElement[bool]:
-        return text.regexp_match(sa.literal(pattern, sa.Text), flags="i" if ignore_case else None)
+        return text.regexp_match(sa.literal(_as_elsewhere(pattern), sa.Text), flags="i" if ignore_case else None)
 
     def share(self, salt: str, key: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
         digits = sa.func.substr(sa.func.md5(sa.literal(f"{salt}:", sa.Text).concat(as_text(key))), 1, 13)
@@ -110,7 +113,22 @@ def rendered(statement: sa.Select[Any], expressions: Expressions) -> tuple[str, 
 
 def readable(statement: sa.Select[Any], expressions: Expressions) -> str:
     """The statement with its values written into it: to be read, and to be pasted into a SQL client."""
-    return str(statement.compile(dialect=expressions.dialect(), compile_kwargs={"literal_binds": True}))
+    return laid_out(str(statement.compile(dialect=expressions.dialect(), compile_kwargs={"literal_binds": True})))
+
+
+def _as_elsewhere(pattern: str) -> str:
+    """A pattern that means to PostgreSQL what it means to Python, DuckDB and most others.
+
+    Its own ``\\b`` is a backspace and its ``\\B`` a backslash, where others mean the edge of a word; and its ``.`` is also the
+    end of a line, unless an option says otherwise (https://www.postgresql.org/docs/current/functions-matching.html).
+    """
+    edges = re.sub(
+        r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", lambda found: _EDGES.get(found[0], found[0]), pattern, flags=re.DOTALL
+    )
+    return edges if edges.startswith("(?") and edges[2:3].isalpha() else f"(?p){edges}"
+
+
+_EDGES = {r"\b": r"\y", r"\B": r"\Y"}
 
 
 def _readable() -> sa.Dialect:
