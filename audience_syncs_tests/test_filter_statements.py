@@ -294,6 +294,7 @@ def test_names_may_be_as_long_as_names_may_be(postgres: sa.Connection) -> None:
     condition = {
         "all": [
             {"did": LONG, "since": {"first": LONG}, "until": {"last": LONG}},
+            {"did": LONG, "count": {"exactly": 2}},
             {"trait": LONG, "at_least": 2},
             {"has": "shared", "count": {"at_least": 2}},
             {"top": {"count": 2, "by": LONG}},

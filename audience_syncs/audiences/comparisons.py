@@ -118,7 +118,8 @@ class Comparisons:
 
     def holds(self, value: Value, comparison: Comparison) -> Predicate:
         """The comparison as a predicate."""
-        operator, wanted = comparison.operator, comparison.value
+        operator = comparison.operator
+        wanted = comparison.value_of(operator)
         if operator == "is_null":
             return value.column.is_(None) if wanted else value.column.is_not(None)
         positive = NEGATIVE.get(operator)

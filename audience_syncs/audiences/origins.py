@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -126,15 +127,10 @@ class Origins:
             raise DefinitionError(
                 f"the columns of {part} are not known", remedy="run `audience-syncs columns`: it asks the warehouse"
             )
-        known = [sa.column(column, _type(kind_of(type_name))) for column, type_name in columns.items()]
         alias = self.name(name)
-        if rows.table is not None and "%" not in rows.table:
-            # As its author would write it in SQL, with a schema or not.
-            table = sa.table(quoted_name(rows.table, quote=False), *known)
-            return Origin(part, table.alias(alias), columns)
-        # A percent sign is doubled for the driver within a query, and not in a name that is taken as it is.
-        query = rows.sql if rows.sql is not None else f"SELECT * FROM {rows.table}"
-        return Origin(part, raw_sql(f"\n{query}\n").columns(*known).subquery(alias), columns)
+        source = _source(rows.table, rows.sql, tuple(columns.items()))
+        named = source.alias(alias) if isinstance(source, sa.TableClause) else source.subquery(alias)
+        return Origin(part, named, columns)
 
     def name(self, wanted: str) -> str:
         """An alias that nothing else in the statement has. A long one is cut: PostgreSQL's have 63 characters at most."""
@@ -146,15 +142,28 @@ class Origins:
         return alias
 
 
-def _type(kind: Kind) -> sa.types.TypeEngine[Any]:
-    """What SQLAlchemy must know of a column, so that operators on it are written right."""
-    types: dict[Kind, sa.types.TypeEngine[Any]] = {
-        Kind.TEXT: sa.Text(),
-        Kind.INTEGER: sa.BigInteger(),
-        Kind.NUMBER: sa.Numeric(),
-        Kind.BOOLEAN: sa.Boolean(),
-        Kind.DATE: sa.Date(),
-        Kind.TIMESTAMP: sa.DateTime(),
-        Kind.INSTANT: sa.DateTime(timezone=True),
-    }
-    return types.get(kind, sa.types.NullType())
+# The same for all audiences of a model: half the time of compiling many is in the making of columns.
+@lru_cache(maxsize=1000)
+def _source(
+    table: str | None, sql: str | None, columns: tuple[tuple[str, str], ...]
+) -> sa.TableClause | sa.TextualSelect:
+    """A table or a query with its recorded columns, without an alias."""
+    known = [sa.column(column, _TYPES.get(kind_of(type_name))) for column, type_name in columns]
+    if table is not None and "%" not in table:
+        # As its author would write it in SQL, with a schema or not.
+        return sa.table(quoted_name(table, quote=False), *known)
+    # A percent sign is doubled for the driver within a query, and not in a name that is taken as it is.
+    query = sql if sql is not None else f"SELECT * FROM {table}"
+    return raw_sql(f"\n{query}\n").columns(*known)
+
+
+_TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
+    Kind.TEXT: sa.Text(),
+    Kind.INTEGER: sa.BigInteger(),
+    Kind.NUMBER: sa.Numeric(),
+    Kind.BOOLEAN: sa.Boolean(),
+    Kind.DATE: sa.Date(),
+    Kind.TIMESTAMP: sa.DateTime(),
+    Kind.INSTANT: sa.DateTime(timezone=True),
+}
+"""What SQLAlchemy must know of a column, so that operators on it are written right."""
