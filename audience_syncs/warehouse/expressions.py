@@ -33,6 +33,10 @@ class Expressions(Protocol):
         """A text, to be sorted by its bytes whatever the language of the database."""
         ...
 
+    def out_of_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A text chosen by that order, as any other text again: what is done to it next must not go by bytes."""
+        ...
+
     def dialect(self) -> sa.Dialect:
         """SQLAlchemy's dialect to write a statement for people, with its values in it."""
         ...
@@ -62,6 +66,10 @@ class PostgreSQLExpressions:
     def in_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.collate(text, "C")
 
+    def out_of_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        # In the order "C", only A to Z have small letters.
+        return sa.collate(text, "default")
+
     def dialect(self) -> sa.Dialect:
         return _readable()
 
@@ -84,6 +92,9 @@ class DuckDBExpressions:
         return sa.cast(sa.literal("0x", sa.Text).concat(digits), sa.BigInteger)
 
     def in_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return text
+
+    def out_of_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return text
 
     def dialect(self) -> sa.Dialect:
