@@ -148,6 +148,14 @@ def test_the_terminal_evaluates_and_tells_the_same(engine: sa.Engine) -> None:
     assert rows(engine, "SELECT count(*) FROM audience_syncs.snapshots") == [(4,)]
 
 
+def test_the_plan_for_review_evaluates_what_goes_first_and_keeps_the_same_people_out(engine: sa.Engine) -> None:
+    [reviewed] = answer("plan", "--all")["syncs"]
+    assert reviewed["error"] is None
+    assert "kept out: no_consent 5, suppressed 20, other groups" in shown("plan", "--all", "--format", "markdown")
+    report = answer("run", "carts/crm")
+    assert (reviewed["in_audience"], reviewed["withheld"]) == (report["in_audience"], report["withheld"])
+
+
 def test_splits_and_lift_are_told_in_the_terminal(engine: sa.Engine) -> None:
     done = CliRunner().invoke(app, ["splits", "carts"])
     assert "has not been evaluated" in str(done.exception)

@@ -16,7 +16,7 @@ from audience_syncs.audiences import evaluate_audience
 from audience_syncs.audiences.size import size_of
 from audience_syncs.cli.main import app
 from audience_syncs.demo.shop import create_shop
-from audience_syncs.project import Project, default_defs_dir, format_problems, load_project
+from audience_syncs.project import Project, configured_defs_dir, format_problems, load_project
 from audience_syncs.project.yaml_documents import read_documents
 from audience_syncs.warehouse import open_warehouse_at
 
@@ -62,7 +62,7 @@ def definitions(number: int, marker: str, value: Any, demo: dict[str, Any]) -> d
 
 def write_examples(defs: Path, scratch: Path) -> list[str]:
     """Writes the project of all examples, beside the demo's own definitions; the names of their audiences."""
-    shutil.copytree(default_defs_dir({}), defs)
+    shutil.copytree(configured_defs_dir({}), defs)
     project = {
         place: parsed(scratch, (defs / place / "defs.yaml").read_text(encoding="utf-8"))
         for place in ("models/customers", "destinations/meta_ads")
@@ -124,7 +124,7 @@ def test_the_record_of_the_demos_model_is_that_of_a_real_shop(shop: str) -> None
     done = CliRunner().invoke(
         app,
         ["columns", "customers", "--check"],
-        env={"AUDIENCE_SYNCS_DEFS": str(default_defs_dir({})), "AUDIENCE_SYNCS_SHOP_URL": shop},
+        env={"AUDIENCE_SYNCS_DEFS": str(configured_defs_dir({})), "AUDIENCE_SYNCS_SHOP_URL": shop},
         catch_exceptions=False,
     )
     assert done.exit_code == 0, done.output

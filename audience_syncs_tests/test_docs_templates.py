@@ -18,9 +18,12 @@ from typer.testing import CliRunner
 
 from audience_syncs.cli.main import app
 from audience_syncs.cli.review_page import MARKER
+from audience_syncs.engine.review import Wanted, review_syncs
 from audience_syncs.model.placeholders import PLACEHOLDERS
 from audience_syncs.model.templates import SECTIONS
 from audience_syncs.project import load_project
+from audience_syncs.warehouse import open_warehouse_at
+from audience_syncs_tests.sync_bench import Bench, sync_config
 from audience_syncs_tests.test_project import SOURCE, destination_yaml
 
 ROOT = Path(__file__).parent.parent
@@ -109,6 +112,32 @@ def test_every_plan_of_the_page_works(there: Path, fresh_postgres_url: str, monk
     assert "test_account" not in markdown, "its templates are as they were"
     everything = json.loads(answers["audience-syncs plan --all --format json"].stdout)
     assert [row["added"] for row in everything["syncs"]] == [7, 7]
+
+
+def test_the_rights_of_the_page_are_enough_for_a_plan_and_for_nothing_else(bench: Bench) -> None:
+    bench.execute("CREATE SCHEMA shop; ALTER TABLE people SET SCHEMA shop")
+    bench.sql = "SELECT id, email, phone, first_name FROM shop.people"
+    bench.execute("INSERT INTO shop.people SELECT g, 'p' || g || '@example.com' FROM generate_series(1, 30) g")
+    bench.run()
+    (block,) = blocks("sql")
+    bench.execute(block.replace("FOR ROLE runner", "FOR ROLE current_user"))
+    bench.execute("DELETE FROM shop.people WHERE id::int > 20")
+    url = sa.make_url(bench.url).set(username="reviewer", password="of its own")
+    new = sync_config(name="new", list={"name": "New"})
+    try:
+        with open_warehouse_at(url.render_as_string(hide_password=False)) as warehouse:
+            asked = [Wanted(bench.audience, sync, bench.list.spec) for sync in (bench.sync, new)]
+            reviews = review_syncs(asked, {}, warehouse)
+            assert [review.failure for review in reviews] == [None, None]
+            assert [(r.plan.counts.added, r.plan.counts.removed) for r in reviews if r.plan] == [(0, 10), (20, 0)]
+            for statement in ("DELETE FROM audience_syncs.ledger", "DELETE FROM shop.people", "CREATE TABLE shop.x ()"):
+                with (
+                    warehouse.connect() as connection,
+                    pytest.raises(sa.exc.ProgrammingError, match="permission denied"),
+                ):
+                    connection.exec_driver_sql(statement)
+    finally:
+        bench.execute("DROP OWNED BY reviewer; DROP ROLE reviewer")
 
 
 def test_the_page_tells_of_all_sections_and_placeholders() -> None:

@@ -1,8 +1,9 @@
 """After any history of people and faults, one clean run makes the list the audience: tried with random histories.
 
 Each history changes people at random (enter, leave, change, swap and share emails and phones, lose them), changes the
-mapping, gives and takes consents, suppresses emails, moves people into an audience that goes first, and runs the sync while the platform throttles, loses requests or answers, rejects members, refuses batches,
-revokes access, or our own process is stopped between sending and booking. Then everything is healed and one run must do.
+mapping, gives and takes consents, suppresses emails, moves people into an audience that goes first, and runs the sync while
+the platform throttles, loses requests or answers, rejects members, refuses batches, revokes access, or our own process is
+stopped between sending and booking. Then everything is healed and one run must do.
 """
 
 from __future__ import annotations

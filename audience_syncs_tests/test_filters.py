@@ -24,7 +24,7 @@ from audience_syncs.demo.shop import create_shop, shop_now, tick
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceError, DefinitionError
 from audience_syncs.model.schema import ModelConfig, Schema
-from audience_syncs.project import default_defs_dir, load_project
+from audience_syncs.project import configured_defs_dir, load_project
 from audience_syncs.warehouse import Warehouse, open_warehouse_at
 from audience_syncs.warehouse.expressions import PostgreSQLExpressions, readable
 
@@ -102,7 +102,7 @@ def odd_audience(condition: dict[str, Any], **values: Any) -> AudienceConfig:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_the_demos_audiences_are_the_same_people_as_sql_and_as_filters(shop: Warehouse, name: str) -> None:
-    project = load_project(default_defs_dir({}))
+    project = load_project(configured_defs_dir({}))
     for _ in range(2):
         as_sql = members(shop, project.audiences[name])
         assert as_sql == members(shop, project.audiences[f"{name}_as_filter"])
@@ -179,7 +179,7 @@ def test_an_audience_that_contains_itself_is_refused() -> None:
 
 
 def test_a_trait_can_be_a_column_of_the_audience(shop: Warehouse) -> None:
-    project = load_project(default_defs_dir({}))
+    project = load_project(configured_defs_dir({}))
     audience = project.audiences["high_value_customers_as_filter"]
     snapshot = evaluate_audience(audience, shop, run_id="test")
     assert [column.name for column in snapshot.columns][-2:] == ["country", "revenue_365d"]
@@ -196,7 +196,7 @@ def test_a_trait_can_be_a_column_of_the_audience(shop: Warehouse) -> None:
 
 
 def test_an_evaluation_tells_what_each_condition_leaves_and_whom_it_shares(shop: Warehouse) -> None:
-    project = load_project(default_defs_dir({}))
+    project = load_project(configured_defs_dir({}))
     audience = project.audiences["lapsed_customers_as_filter"]
     evaluate_audience(project.audiences["lapsed_customers"], shop, run_id="test")
     snapshot = evaluate_audience(audience, shop, run_id="test")
@@ -218,7 +218,7 @@ def test_an_evaluation_tells_what_each_condition_leaves_and_whom_it_shares(shop:
 
 
 def test_size_counts_without_keeping_anything(shop: Warehouse) -> None:
-    project = load_project(default_defs_dir({}))
+    project = load_project(configured_defs_dir({}))
     audience = project.audiences["cart_abandoners_as_filter"]
     before = evaluate_audience(audience, shop, run_id="test")
     evaluate_audience(project.audiences["cart_abandoners"], shop, run_id="test")
@@ -242,7 +242,7 @@ def test_size_counts_without_keeping_anything(shop: Warehouse) -> None:
 def test_the_commands_sql_and_size(shop: Warehouse, tmp_path: Path, name: str) -> None:
     url = shop.engine.url.render_as_string(hide_password=False)
     environ = {"AUDIENCE_SYNCS_SHOP_URL": url, "AUDIENCE_SYNCS_HOME": str(tmp_path)}
-    snapshot = evaluate_audience(load_project(default_defs_dir({})).audiences[name], shop, run_id="test")
+    snapshot = evaluate_audience(load_project(configured_defs_dir({})).audiences[name], shop, run_id="test")
     answer = json.loads(CliRunner().invoke(app, ["size", name, "--json"], env=environ).stdout)
     assert answer["members"] == snapshot.members
     assert answer["change"] == {"before": snapshot.members, "entered": 0, "exited": 0}
@@ -271,7 +271,7 @@ def test_in_dagster_a_filter_is_shown_in_words_below_its_tables_with_its_funnel(
     shop: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "defs"
-    shutil.copytree(default_defs_dir({}), folder)
+    shutil.copytree(configured_defs_dir({}), folder)
     model = folder / "models" / "customers" / "defs.yaml"
     text = model.read_text(encoding="utf-8")
     model.write_text(

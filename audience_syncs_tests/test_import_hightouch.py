@@ -143,7 +143,7 @@ def test_a_hostile_export_is_imported_as_far_as_it_goes_and_passes_the_check(def
     }
     first, second = project.audiences["kundinnen_kaufer"].syncs
     assert first.list.name == "Zürich {{ city }} 🛒"
-    assert first.mapping["COUNTRY"].constant == "{% raw %}DE"
+    assert first.mapping["FN"].constant == "{% raw %}DE"
     assert set(first.mapping) == {"EMAIL", "COUNTRY"}
     assert (first.mode, first.frequency) == (Mode.ADD, "every 30 minutes")
     assert second.key == "second"

@@ -102,8 +102,8 @@ class World:
         assert done.exit_code == code, (done.output, done.exception)
         return done.stdout
 
-    def run_all(self) -> dict[str, dict[str, Any]]:
-        syncs = [row["sync"] for row in json.loads(self.command("list", "--json"))]
+    def run(self, *audiences: str) -> dict[str, dict[str, Any]]:
+        syncs = [f"{name}/meta_ads" for name in audiences]
         return {sync: json.loads(self.command("run", sync, "--json")) for sync in syncs}
 
     def plan(self, *arguments: str, code: int = 0) -> dict[str, dict[str, Any]]:
@@ -159,7 +159,7 @@ def figures(row: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def test_a_plan_leaves_nothing_behind_and_sends_nothing(world: World) -> None:
-    world.run_all()
+    world.run("carts")
     world.write(
         carts=CARTS.replace("id <= 30", "id BETWEEN 11 AND 35"),
         lapsed=LAPSED + "    - templates: [ads]\n      name: again\n      list: {name: Again}\n",
@@ -185,20 +185,19 @@ def test_a_plan_before_the_first_run_leaves_not_even_the_state_tables(world: Wor
 
 
 def test_changed_sql_is_planned_by_the_new_sql_and_does_what_it_said(world: World) -> None:
-    world.run_all()
+    world.run("carts")
     world.write(carts=CARTS.replace("id <= 30", "id BETWEEN 11 AND 35"))
     old = json.loads(world.command("plan", "carts/meta_ads", "--json"))
     assert (old["counts"]["added"], old["counts"]["removed"]) == (0, 0), "one sync is planned from its kept snapshot"
     planned = world.plan("--all")
     assert figures(planned["carts/meta_ads"]) == (5, 10, 0)
-    assert figures(planned["others/meta_ads"]) == (0, 0, 0)
-    done = world.run_all()["carts/meta_ads"]
+    done = world.run("carts")["carts/meta_ads"]
     assert (done["added"], done["removed"], done["updated"]) == (5, 10, 0)
     assert done["plan_digest"] == planned["carts/meta_ads"]["digest"]
 
 
 def test_a_changed_template_replans_exactly_its_syncs_and_resends_exactly_the_changed_payloads(world: World) -> None:
-    world.run_all()
+    world.run("carts", "lapsed", "others")
     world.write(ads=ADS.replace("{EMAIL: email}", "{EMAIL: email, FN: first_name}"))
     planned = world.plan("--template", "ads")
     # Every other person has a first name; who has none is sent as before.
@@ -206,7 +205,7 @@ def test_a_changed_template_replans_exactly_its_syncs_and_resends_exactly_the_ch
         "carts/meta_ads": (0, 0, 15),
         "lapsed/meta_ads": (0, 0, 5),
     }
-    done = world.run_all()
+    done = world.run("carts", "lapsed", "others")
     assert {sync: (row["added"], row["removed"], row["updated"]) for sync, row in done.items()} == {
         "carts/meta_ads": (0, 0, 15),
         "lapsed/meta_ads": (0, 0, 5),
@@ -217,7 +216,7 @@ def test_a_changed_template_replans_exactly_its_syncs_and_resends_exactly_the_ch
 
 
 def test_an_audience_that_fails_is_shown_and_the_others_are_planned(world: World) -> None:
-    world.run_all()
+    world.run("carts")
     world.write(
         carts=CARTS.replace("first_name", "first_nam"),
         lapsed=LAPSED.replace("FROM people", "FROM people CROSS JOIN generate_series(1, 2)"),
@@ -228,7 +227,7 @@ def test_an_audience_that_fails_is_shown_and_the_others_are_planned(world: World
     twice = rows["lapsed/meta_ads"]["error"]
     assert twice["code"] == "AUDIENCE_DUPLICATE_KEY"
     assert twice["message"] == "10 keys are used by more than one of the 20 rows", "whose they are is nobody's business"
-    assert figures(rows["others/meta_ads"]) == (0, 0, 0)
+    assert figures(rows["others/meta_ads"]) == (40, 0, 0)
     assert world.state() == before, set(world.state()["relations"]) ^ set(before["relations"])
     page = world.command("plan", "--all", "--format", "markdown", code=1)
     assert "**2 syncs would fail:** `carts/meta_ads`, `lapsed/meta_ads`" in page
@@ -236,7 +235,7 @@ def test_an_audience_that_fails_is_shown_and_the_others_are_planned(world: World
 
 
 def test_what_the_next_run_would_refuse_is_said_before(world: World) -> None:
-    world.run_all()
+    world.run("carts")
     world.write(ads=ADS.replace("Shop:", "Store:"))
     error = world.plan("--template", "ads", code=1)["carts/meta_ads"]["error"]
     assert error["code"] == "LIST_CHANGED"
@@ -244,7 +243,6 @@ def test_what_the_next_run_would_refuse_is_said_before(world: World) -> None:
 
 
 def test_a_column_that_the_new_mapping_needs_and_the_audience_lacks_is_told(world: World) -> None:
-    world.run_all()
     world.write(ads=ADS.replace("{EMAIL: email}", "{EMAIL: email, PHONE: phone}"))
     rows = world.plan("--template", "ads", code=1)
     assert {row["error"]["code"] for row in rows.values()} == {"AUDIENCE_MISSING_COLUMN"}
@@ -260,8 +258,15 @@ def test_a_warehouse_that_cannot_be_reached_is_an_error_in_the_page(
         assert "secret" not in answer
 
 
+def test_a_source_without_syncs_that_cannot_be_asked_is_no_failure(world: World) -> None:
+    world.write(unused=SOURCE.replace("shop", "unused").replace("SHOP_URL", "NOT_SET"))
+    answer = json.loads(world.command("plan", "--all", "--format", "json"))
+    assert answer["remark"].startswith("The source unused could not be asked")
+    assert len(answer["syncs"]) == 3
+
+
 def test_the_markdown_is_what_a_reviewer_reads(world: World) -> None:
-    world.run_all()
+    world.run("carts", "lapsed", "others")
     world.execute("UPDATE people SET email = 'no email' WHERE id = 35")
     world.write(
         carts=CARTS.replace("id <= 30", "id BETWEEN 11 AND 35"),
@@ -349,7 +354,7 @@ def repository(world: World) -> Path:
 
 
 def test_only_what_changed_since_a_revision_is_planned(world: World, repository: Path) -> None:
-    world.run_all()
+    world.run("others")
     assert world.plan("--changed-since", "main") == {}
     assert "0 syncs planned (all syncs, changed since HEAD (" in world.command(
         "plan", "--all", "--changed-since", "HEAD", "--format", "markdown"
@@ -566,7 +571,7 @@ def test_an_audience_that_refers_to_one_that_fails_is_not_told_either(bench: Ben
 
 
 def row(name: str, *, added: int = 0, failure: Failure | None = None, **more: Any) -> Row:
-    plan = PlanPreview(name, 1, 10, 10, PlanCounts(added=added), "d", 1, more.pop("blocked", None), (), None)
+    plan = PlanPreview(name, 1, 10, {}, 10, PlanCounts(added=added), "d", 1, more.pop("blocked", None), (), None)
     return Row(Review(name, None if failure else plan, 1.0, "l", failure), "meta_ads", "meta", **more)
 
 

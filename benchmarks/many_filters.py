@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from audience_syncs.audiences.compile import compile_audience
-from audience_syncs.project import default_defs_dir, format_problems, load_project
+from audience_syncs.project import configured_defs_dir, format_problems, load_project
 from audience_syncs.warehouse.expressions import PostgreSQLExpressions, rendered
 
 FILTER = """\
@@ -47,7 +47,7 @@ FILTER = """\
 
 def write_project(folder: Path, audiences: int) -> Path:
     """The demo project's sources, destinations and model, and so many audiences with a filter."""
-    own = default_defs_dir({})
+    own = configured_defs_dir({})
     for name in ("sources", "destinations", "models"):
         shutil.copytree(own / name, folder / name)
     written = (own / "audiences" / "cart_abandoners" / "defs.yaml").read_text(encoding="utf-8")
@@ -68,7 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = write_project(Path(name), options.audiences)
-        load_project(default_defs_dir({}), {})  # imports
+        load_project(configured_defs_dir({}), {})  # imports
         seconds, compiled = [], []
         for _ in range(options.repeat):
             started = time.process_time()

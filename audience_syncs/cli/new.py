@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from audience_syncs.project import default_defs_dir, format_problems, load_project
-from audience_syncs.project.load import MODELS
+from audience_syncs.project.components import MODELS
 from audience_syncs.project.problems import shown_path
 from audience_syncs.project.scaffolds import FOLDERS, Wishes, add_sync, place, problems_of, scaffold
 

@@ -83,6 +83,7 @@ def _page(
 
     reviews: dict[str, Review] = {}
     kept: dict[str, KeptList] = {}
+    remarks = [_remark(changes)]
     defined = {sync_id(audience, sync) for audience in project.audiences.values() for sync in audience.syncs}
     for source in project.sources.values():
         of_source = [_wanted(project, *pair) for pair in wanted if pair[0].source == source.name]
@@ -99,9 +100,11 @@ def _page(
             failure = Failure(error.code, error.message, error.remedy)
             for one in of_source:
                 reviews.setdefault(one.name, Review(one.name, failure=failure))
+            if not of_source:
+                remarks.append(f"The source {source.name} could not be asked for lists of its own: {error.message}.")
     rows = [_row(project, audience, sync, reviews[sync_id(audience, sync)], changes) for audience, sync in wanted]
     gone = [name for name in kept if name not in defined] if changes is None else list(changes.gone)
-    return Page(scope, rows, [_gone(name, kept) for name in gone] if with_gone else [], _remark(changes))
+    return Page(scope, rows, [_gone(name, kept) for name in gone] if with_gone else [], " ".join(filter(None, remarks)))
 
 
 def _wanted(project: Project, audience: AudienceConfig, sync: SyncConfig) -> Wanted:

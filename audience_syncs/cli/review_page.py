@@ -114,6 +114,7 @@ def _row_json(row: Row) -> dict[str, Any]:
     if plan is not None:
         found |= {
             "in_audience": plan.in_audience,
+            "withheld": dict(plan.withheld),
             "in_list": plan.holding,
             "added": plan.counts.added,
             "removed": plan.counts.removed,
@@ -181,6 +182,8 @@ def _notes(row: Row) -> Iterator[str]:
         yield f"FAILS: {review.failure.message}{remedy}"
     if plan is not None and plan.blocked:
         yield f"THE GUARD WOULD BLOCK IT: {plan.blocked}"
+    if plan is not None and any(plan.withheld.values()):
+        yield "kept out: " + ", ".join(f"{reason} {members:,}" for reason, members in plan.withheld.items() if members)
     if row.is_new:
         yield "new sync"
     if row.makes_list and plan is not None:

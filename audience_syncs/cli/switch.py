@@ -13,7 +13,7 @@ import typer
 
 from audience_syncs.cli.local import dagster_home, environment, project_root
 from audience_syncs.cli.show import print_json, say
-from audience_syncs.cli.syncs import Json, find_sync, opened
+from audience_syncs.cli.syncs import Json, evaluate, find_sync, opened
 from audience_syncs.health.switches import PREFIX, SEQUENCE_PREFIX
 from audience_syncs.model.config import sync_id
 from audience_syncs.model.errors import AudienceSyncsError, DefinitionError
@@ -72,11 +72,10 @@ def resume(
 def _look(sync: str) -> PlanPreview:
     """What the next run would send."""
     with opened(sync) as (project, audience, config, warehouse, _):
-        from audience_syncs.audiences import evaluate_audience
         from audience_syncs.destinations.registry import spec_for
         from audience_syncs.engine import plan_sync
 
-        evaluate_audience(audience, warehouse, run_id=str(uuid.uuid4()))
+        evaluate(project, audience, config, warehouse, str(uuid.uuid4()))
         return plan_sync(audience, config, spec_for(project.destinations[config.destination]), warehouse)
 
 

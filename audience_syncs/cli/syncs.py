@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -17,7 +17,7 @@ from audience_syncs.cli.review import Format, plan_many
 from audience_syncs.cli.show import print_json, print_statuses, print_table, progress_bar, say
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
 from audience_syncs.model.errors import DefinitionError, MissingSecret
-from audience_syncs.model.values import Reach, RunOptions, SyncReport
+from audience_syncs.model.values import Progress, Reach, RunOptions, SyncReport
 from audience_syncs.project import Project, default_defs_dir, format_problems, load_project
 
 if TYPE_CHECKING:
@@ -195,25 +195,40 @@ def execute(
     json: bool,
     refresh: bool,
 ) -> None:
-    """Runs a sync and prints what came of it; ``refresh``: evaluates its audience first, and those that go before it.
-    Of the latter, those that never were are evaluated anyway."""
-    from audience_syncs.audiences import evaluate_audience
+    """Runs a sync and prints what came of it; ``refresh``: evaluates its audience first."""
     from audience_syncs.destinations.registry import open_destination
     from audience_syncs.engine import run_sync
 
     run_id = str(uuid.uuid4())
     destination = open_destination(project.destinations[sync.destination], variables)
     with progress_bar(sync_id(audience, sync)) as progress:
-        since = datetime.now(UTC) if refresh else datetime.min.replace(tzinfo=UTC)
-        for name in sync.admission.before:
-            evaluate_audience(project.audiences[name], warehouse, run_id=run_id, unless_since=since, progress=progress)
-        if refresh:
-            evaluate_audience(audience, warehouse, run_id=run_id, progress=progress)
+        evaluate(project, audience, sync, warehouse, run_id, progress, refresh=refresh)
         report = run_sync(audience, sync, destination, warehouse, run_id=run_id, options=options, progress=progress)
     if json:
         print_json(report.to_json())
     else:
         print_report(report)
+
+
+def evaluate(
+    project: Project,
+    audience: AudienceConfig,
+    sync: SyncConfig,
+    warehouse: Warehouse,
+    run_id: str,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    refresh: bool = True,
+) -> None:
+    """Evaluates a sync's audience and those that go before it; without ``refresh`` only those of the latter that never
+    were."""
+    from audience_syncs.audiences import evaluate_audience
+
+    since = datetime.now(UTC) if refresh else datetime.min.replace(tzinfo=UTC)
+    for name in sync.admission.before:
+        evaluate_audience(project.audiences[name], warehouse, run_id=run_id, unless_since=since, progress=progress)
+    if refresh:
+        evaluate_audience(audience, warehouse, run_id=run_id, progress=progress)
 
 
 def print_report(report: SyncReport) -> None:

@@ -31,7 +31,7 @@ from audience_syncs.model.schema import ModelConfig
 from audience_syncs.model.sequences import SequenceConfig
 from audience_syncs.model.templates import SyncTemplateConfig
 from audience_syncs.project import MODELS, Project
-from audience_syncs.project.load import Definition
+from audience_syncs.project.components import Definition
 from audience_syncs.project.schemas import attributes_schema
 
 

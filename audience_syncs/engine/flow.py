@@ -135,6 +135,7 @@ class Run:
             self.snapshot = self._snapshot_to_send()
             self.preparer = self._new_preparer()
             self.admitted = self._admit(connection)
+            connection.commit()  # from here on it is decided, whatever becomes of the transactions that follow
         except (AudienceSyncsError, sa.exc.SQLAlchemyError) as error:
             if self.record_id is not None and not lost(connection):
                 connection.rollback()
@@ -147,6 +148,7 @@ class Run:
         self.warehouse.dialect.add_partition(connection, self.warehouse.tables.plan, self.name)
         self.snapshot = snapshot
         self.preparer = self._new_preparer()
+        self.admitted = self._admit(connection)
 
     def _snapshot_to_send(self) -> Snapshot:
         """The latest there is; or that of the day which was asked for."""
@@ -177,11 +179,19 @@ class Run:
         if self.sync.mode.family is ModeFamily.OUT_OF_LIST:
             # Who must be in no list may well be taken out of one.
             admission = replace(admission, exclusions=())
-        day = self.options.day
-        before = _end_of(day, self.where) if day is not None and self.audience.partitions is None else None
-        admitted = admit(connection, self.warehouse, admission, self.snapshot, sync=self.name, before=before)
-        connection.commit()  # from here on it is decided, whatever becomes of the transactions that follow
-        return admitted
+        day, partitioned = self.options.day, self.audience.partitions is not None
+        newest = None
+        if admission and day is not None:
+            newest = State(self.warehouse).latest_snapshot(self.audience.name, partitioned=partitioned)
+        return admit(
+            connection,
+            self.warehouse,
+            admission,
+            self.snapshot,
+            sync=self.name,
+            newest=newest if newest is not None and newest.id != self.snapshot.id else None,
+            before=_end_of(day, self.where) if day is not None and not partitioned else None,
+        )
 
     def _bring_in_step(self, connection: sa.Connection, destination: Destination) -> SyncReport:
         """Recover, plan, guard, deliver and book, settle, report."""

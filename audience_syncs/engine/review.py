@@ -69,8 +69,10 @@ class Review:
     @property
     def changes(self) -> bool:
         """Whether anything would be sent."""
-        counts = self.plan.counts if self.plan is not None else None
-        return counts is not None and bool(counts.added or counts.updated or counts.removed or counts.resent)
+        if self.plan is None:
+            return False
+        counts = self.plan.counts
+        return bool(counts.added or counts.updated or counts.removed or counts.resent or self.plan.requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,7 @@ class _Reviewing:
         with in_words("state"):
             self.has_state = state.exists()
             if not self.has_state:
+                self.changed |= self._referred()  # nothing was ever evaluated
                 return
             with self.warehouse.connect() as connection:
                 state.prepare_within(connection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -36,8 +36,6 @@ class PlanPreview:
     snapshot_id: int
     in_audience: int
     """Members of the snapshot who are sent."""
-    withheld: Mapping[str, int]
-    """Those who are not, by the reason."""
     holding: int
     counts: PlanCounts
     digest: str
@@ -48,6 +46,8 @@ class PlanPreview:
     dropped_values: tuple[RejectionCount, ...]
     reach: Reach | None
     """How much of the audience the platform can find."""
+    withheld: Mapping[str, int] = field(default_factory=dict)
+    """Members of the snapshot who are not sent, by the reason."""
 
 
 def plan_sync(

@@ -1,9 +1,8 @@
 """The user's YAML, read and checked without Dagster: what is defined, and every mistake with file, line and remedy."""
 
+from audience_syncs.project.components import COMPONENTS, MODELS
 from audience_syncs.project.load import (
-    COMPONENTS,
     DEFS_VARIABLE,
-    MODELS,
     Project,
     check_project,
     configured_defs_dir,

@@ -11,9 +11,10 @@ import yaml
 from pydantic import BaseModel
 
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
-from audience_syncs.project.load import Located, Project
+from audience_syncs.project.load import Project
 from audience_syncs.project.origins import SyncOrigins
 from audience_syncs.project.problems import YamlPath, path_text, shown_path
+from audience_syncs.project.reading import Located
 
 DEFAULT = "default"
 _INHERITED = ("limits", "notify")

@@ -7,6 +7,8 @@ from typing import Any
 
 from audience_syncs.model.admission import Exclusion
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, ModeFamily, SyncConfig
+from audience_syncs.model.mapping import MappedField
+from audience_syncs.model.row_templates import columns_of
 from audience_syncs.model.schema import ModelConfig, Schema
 from audience_syncs.model.splits import GROUP
 from audience_syncs.project.comparisons import value_misfit
@@ -38,7 +40,7 @@ def check_members(
         path: YamlPath = (*_TOP, "syncs", number)
         written = attributes["syncs"][number]["mapping"]
         for field in sync.mapping:
-            for at, column in _mapped_columns((*path, "mapping", field), sync, field, written[field]):
+            for at, column in _mapped_columns((*path, "mapping", field), sync.mapping[field], written[field]):
                 if column != GROUP or audience.split is None:
                     yield from _missing(document, at, column, part, audience, model)
         destination = destinations.get(sync.destination)
@@ -96,14 +98,18 @@ def _missing(
     yield from part.missing(document, path, column, hint=hint)
 
 
-def _mapped_columns(path: YamlPath, sync: SyncConfig, field: str, written: Any) -> Iterator[tuple[YamlPath, str]]:
+def _mapped_columns(path: YamlPath, mapped: MappedField, written: Any) -> Iterator[tuple[YamlPath, str]]:
     """The columns behind one field of a mapping, each with its place. ``written``: short, `EMAIL: email`, or a mapping."""
-    mapped = sync.mapping[field]
     is_short = isinstance(written, str)
     if mapped.column is not None:
         yield (path if is_short else (*path, "column")), mapped.column
+    if mapped.template is not None:
+        for column in columns_of(mapped.template):
+            yield (*path, "template"), column
     if mapped.region is not None:
         yield (*path, "region"), mapped.region
+    for name, part in (mapped.object or {}).items():
+        yield from _mapped_columns((*path, "object", name), part, written["object"][name])
 
 
 def _check_split(

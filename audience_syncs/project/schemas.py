@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from audience_syncs.project.load import COMPONENTS, MODELS
+from audience_syncs.project.components import COMPONENTS, MODELS
 
 SCHEMAS_DIR = Path(__file__).absolute().parent.parent / "schemas"
 

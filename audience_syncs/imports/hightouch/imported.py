@@ -20,7 +20,7 @@ from audience_syncs.imports.yaml_text import definition_text
 from audience_syncs.model.names import as_name
 from audience_syncs.model.placeholders import literal
 from audience_syncs.project import Problem, Project, load_project
-from audience_syncs.project.load import definition_files
+from audience_syncs.project.files import definition_files
 from audience_syncs.project.scaffolds import FOLDERS, place
 from audience_syncs.project.scaffolds.examples import ALSO_NEEDED, setting_example
 

@@ -12,7 +12,8 @@ from audience_syncs.destinations.platforms import PLATFORMS
 from audience_syncs.model.config import Mode, Removal, SyncConfig
 from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.names import NAME
-from audience_syncs.project.load import COMPONENTS, MODELS, Project
+from audience_syncs.project.components import COMPONENTS, MODELS
+from audience_syncs.project.load import Project
 from audience_syncs.project.problems import choose_from
 from audience_syncs.project.scaffolds.commented import Value, as_item, comment, commented, entry, text
 from audience_syncs.project.scaffolds.examples import ALSO_NEEDED, setting_example

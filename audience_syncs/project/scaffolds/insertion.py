@@ -12,8 +12,9 @@ import yaml
 
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import DefinitionError
-from audience_syncs.project.load import Located, Project
+from audience_syncs.project.load import Project
 from audience_syncs.project.problems import choose_from, shown_path
+from audience_syncs.project.reading import Located
 from audience_syncs.project.scaffolds.definitions import columns_of, require_name, sync_lines
 from audience_syncs.project.scaffolds.references import chosen
 from audience_syncs.project.yaml_documents import Document, read_documents
