@@ -109,6 +109,8 @@ class Author:
         people = self.data.tables["people"].columns
         names = [column for column in people if self.ranks(self.data.schema.kind("people", column))]
         for name, trait in self.data.people.traits.items():
+            if trait.take is Aggregation.AVG:
+                continue  # Equal averages may differ in their last digit, and so in who goes first.
             counted = trait.take in (Aggregation.COUNT, Aggregation.COUNT_DISTINCT)
             if counted or self.ranks(self.data.schema.kind(f"people.{trait.of}", trait.column or "")):
                 names.append(name)
