@@ -85,19 +85,9 @@ class Author:
         values = self.data.values(part, trait.column)
         kind = self.data.schema.kind(part, trait.column)
         assert kind is not None
-        if trait.take is Aggregation.AVG:
-            return {"trait": name, **self.beside(values)}
-        if trait.take is Aggregation.SUM:
+        if trait.take in (Aggregation.SUM, Aggregation.AVG):
             kind, values = Kind.NUMBER, [*values, *(2 * value for value in values), sum(values)]
         return {"trait": name, **self.comparison(kind, values)}
-
-    def beside(self, values: list[Any]) -> dict[str, Any]:
-        """Comparisons of averages: never at an average itself, which not every warehouse has to its last digit."""
-        operator = self.one_of("greater_than", "at_least", "less_than", "at_most", "between", "not_between", "is_null")
-        if operator == "is_null":
-            return {operator: self.one_of(True, False)}
-        bound = int(self.one_of(0, *values)) + self.one_of(1, 257, -511) / 1024
-        return {operator: [bound - 2, bound] if operator.endswith("between") else bound}
 
     def _in_audience(self) -> dict[str, Any]:
         return {self.one_of("in_audience", "not_in_audience"): self.one_of(*self.data.schema.audiences)}
@@ -109,8 +99,6 @@ class Author:
         people = self.data.tables["people"].columns
         names = [column for column in people if self.ranks(self.data.schema.kind("people", column))]
         for name, trait in self.data.people.traits.items():
-            if trait.take is Aggregation.AVG:
-                continue  # Equal averages may differ in their last digit, and so in who goes first.
             counted = trait.take in (Aggregation.COUNT, Aggregation.COUNT_DISTINCT)
             if counted or self.ranks(self.data.schema.kind(f"people.{trait.of}", trait.column or "")):
                 names.append(name)

@@ -7,6 +7,7 @@ a look at the compiler.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -320,7 +321,11 @@ def _most_frequent(found: list[tuple[Any, Any]]) -> Any:
 
 
 def _average(found: list[tuple[Any, Any]]) -> Fraction | None:
-    return sum((exact(value) for _, value in found), Fraction(0)) / len(found) if found else None
+    if not found:
+        return None
+    average = sum((exact(value) for _, value in found), Fraction(0)) / len(found)
+    billionths = abs(average) * 10**9 + Fraction(1, 2)
+    return Fraction(math.floor(billionths), 10**9) * (1 if average >= 0 else -1)
 
 
 _AGGREGATIONS: dict[Aggregation, Callable[[list[tuple[Any, Any]]], Any]] = {

@@ -33,10 +33,7 @@ def grouped(
     if trait.take is Aggregation.COUNT_DISTINCT:
         value = sa.func.count(column.distinct())
     elif trait.take is Aggregation.AVG:
-        # The same on every warehouse: PostgreSQL would make a decimal of it, others a float.
-        value = sa.func.avg(sa.cast(column, sa.Double()))
-    elif taken.kind is Kind.TEXT:
-        value = expressions.out_of_order(getattr(sa.func, trait.take.value)(expressions.in_order(column)))
+        value = expressions.average(column)
     else:
         value = getattr(sa.func, trait.take.value)(column)
     return rows.add_columns(key.label("key"), value.label("value")).group_by(key)

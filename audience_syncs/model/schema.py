@@ -76,8 +76,8 @@ class Event(Related):
 
 class Aggregation(StrEnum):
     """How a trait is made from rows. Nulls are left out; ``first`` and ``last`` go by the rows' timestamp, of equals the
-    smaller value; ``most_frequent``, of equally many, is the smaller value. Texts are ordered by their bytes. Who has no
-    such rows has none of these values, and counts of 0."""
+    smaller value; ``most_frequent``, of equally many, is the smaller value. Texts are ordered by their bytes, averages are
+    rounded to 9 decimals. Who has no such rows has none of these values, and counts of 0."""
 
     COUNT = "count"
     COUNT_DISTINCT = "count_distinct"
