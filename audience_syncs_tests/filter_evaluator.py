@@ -20,10 +20,7 @@ from zoneinfo import ZoneInfo
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.filters import (
     AllOf,
-    AllRows,
-    Anchor,
     AnyOf,
-    AnyRows,
     Did,
     DidNot,
     Has,
@@ -31,20 +28,25 @@ from audience_syncs.model.filters import (
     InAudience,
     InSequence,
     NoneOf,
-    NoneRows,
     NotInAudience,
-    PropertyCondition,
     Rank,
     Sample,
     Share,
     Top,
     TraitCondition,
+)
+from audience_syncs.model.kinds import Kind
+from audience_syncs.model.moments import length
+from audience_syncs.model.row_filters import (
+    AllRows,
+    Anchor,
+    AnyRows,
+    NoneRows,
+    PropertyCondition,
     Where,
     Window,
     row_conditions,
 )
-from audience_syncs.model.kinds import Kind
-from audience_syncs.model.moments import length
 from audience_syncs.model.schema import Aggregation, ModelConfig, Related, Schema, Trait
 from audience_syncs_tests.filter_comparisons import Times, at_most_apart, exact, holds
 

@@ -19,9 +19,10 @@ import duckdb
 import pytest
 import yaml
 
+from audience_syncs.model.comparisons import OPERATORS
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.errors import AudienceSyncsError
-from audience_syncs.model.filters import CONDITION_KINDS, OPERATORS
+from audience_syncs.model.filters import CONDITION_KINDS
 from audience_syncs.model.schema import Aggregation
 from audience_syncs_tests.filter_cases import Case, play_cases
 from audience_syncs_tests.filter_data import Data

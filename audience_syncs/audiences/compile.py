@@ -24,10 +24,7 @@ from audience_syncs.model.errors import DefinitionError
 from audience_syncs.model.filter_words import in_words
 from audience_syncs.model.filters import (
     AllOf,
-    AllRows,
-    Anchor,
     AnyOf,
-    AnyRows,
     Did,
     DidNot,
     Has,
@@ -35,18 +32,16 @@ from audience_syncs.model.filters import (
     InAudience,
     InSequence,
     NoneOf,
-    NoneRows,
     NotInAudience,
-    PropertyCondition,
     Rank,
     Sample,
     Share,
     Top,
     TraitCondition,
-    row_conditions,
 )
 from audience_syncs.model.kinds import Kind
 from audience_syncs.model.moments import length
+from audience_syncs.model.row_filters import AllRows, Anchor, AnyRows, NoneRows, PropertyCondition, row_conditions
 from audience_syncs.model.strict import Config
 from audience_syncs.warehouse.expressions import SHARES, Expressions, as_text
 

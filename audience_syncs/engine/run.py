@@ -13,14 +13,8 @@ from audience_syncs.engine.flow import Clock, Run, Tell
 from audience_syncs.engine.guard import objection
 from audience_syncs.engine.plan import Plan
 from audience_syncs.model.config import AudienceConfig, Removal, SyncConfig
-from audience_syncs.model.values import (
-    PlanCounts,
-    Reach,
-    RejectionCount,
-    RunOptions,
-    Snapshot,
-    SyncReport,
-)
+from audience_syncs.model.reach import Reach
+from audience_syncs.model.values import PlanCounts, RejectionCount, RunOptions, Snapshot, SyncReport
 from audience_syncs.warehouse.connection import Warehouse, in_words
 
 

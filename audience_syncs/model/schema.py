@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from audience_syncs.model.filters import Where, Window
 from audience_syncs.model.kinds import Kind, kind_of
 from audience_syncs.model.moments import length
 from audience_syncs.model.names import Name
+from audience_syncs.model.row_filters import Where, Window
 from audience_syncs.model.schedules import TimeZone
 from audience_syncs.model.strict import Config
 
