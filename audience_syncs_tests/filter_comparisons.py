@@ -14,9 +14,10 @@ from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from audience_syncs.model.filters import Comparison, Window
+from audience_syncs.model.comparisons import Comparison
 from audience_syncs.model.kinds import Kind
 from audience_syncs.model.moments import Day, length, moment
+from audience_syncs.model.row_filters import Window
 
 
 @dataclass(frozen=True)

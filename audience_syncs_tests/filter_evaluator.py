@@ -7,6 +7,7 @@ a look at the compiler.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -19,10 +20,7 @@ from zoneinfo import ZoneInfo
 from audience_syncs.model.config import AudienceConfig
 from audience_syncs.model.filters import (
     AllOf,
-    AllRows,
-    Anchor,
     AnyOf,
-    AnyRows,
     Did,
     DidNot,
     Has,
@@ -30,20 +28,25 @@ from audience_syncs.model.filters import (
     InAudience,
     InSequence,
     NoneOf,
-    NoneRows,
     NotInAudience,
-    PropertyCondition,
     Rank,
     Sample,
     Share,
     Top,
     TraitCondition,
+)
+from audience_syncs.model.kinds import Kind
+from audience_syncs.model.moments import length
+from audience_syncs.model.row_filters import (
+    AllRows,
+    Anchor,
+    AnyRows,
+    NoneRows,
+    PropertyCondition,
     Where,
     Window,
     row_conditions,
 )
-from audience_syncs.model.kinds import Kind
-from audience_syncs.model.moments import length
 from audience_syncs.model.schema import Aggregation, ModelConfig, Related, Schema, Trait
 from audience_syncs_tests.filter_comparisons import Times, at_most_apart, exact, holds
 
@@ -320,7 +323,11 @@ def _most_frequent(found: list[tuple[Any, Any]]) -> Any:
 
 
 def _average(found: list[tuple[Any, Any]]) -> Fraction | None:
-    return sum((exact(value) for _, value in found), Fraction(0)) / len(found) if found else None
+    if not found:
+        return None
+    average = sum((exact(value) for _, value in found), Fraction(0)) / len(found)
+    billionths = abs(average) * 10**9 + Fraction(1, 2)
+    return Fraction(math.floor(billionths), 10**9) * (1 if average >= 0 else -1)
 
 
 _AGGREGATIONS: dict[Aggregation, Callable[[list[tuple[Any, Any]]], Any]] = {

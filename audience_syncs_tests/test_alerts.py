@@ -25,7 +25,8 @@ from audience_syncs.health.status import sync_statuses
 from audience_syncs.model.alerts import ChannelConfig
 from audience_syncs.model.limits import LimitsConfig, Severity
 from audience_syncs.model.names import Secret
-from audience_syncs.model.values import FieldReach, Reach, RunStatus, SyncRun
+from audience_syncs.model.reach import FieldReach, Reach
+from audience_syncs.model.values import RunStatus, SyncRun
 from audience_syncs.project import Project, load_project
 from audience_syncs.simulators import SimulatorServer
 from audience_syncs.warehouse import Warehouse, open_warehouse_at

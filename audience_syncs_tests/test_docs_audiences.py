@@ -110,7 +110,8 @@ def test_every_example_is_sound(examples: tuple[Project, list[str]]) -> None:
 
 
 def test_every_condition_and_operator_is_shown() -> None:
-    from audience_syncs.model.filters import CONDITION_KINDS, OPERATORS
+    from audience_syncs.model.comparisons import OPERATORS
+    from audience_syncs.model.filters import CONDITION_KINDS
     from audience_syncs.model.schema import Aggregation
 
     page = PAGE.read_text(encoding="utf-8")

@@ -132,6 +132,12 @@ def test_values_and_names_are_never_taken_for_sql(odd: Warehouse, operator: str,
         assert {str(row[0]) for row in found} == wanted
 
 
+def test_the_key_of_an_audience_with_sql_may_have_any_name(odd: Warehouse) -> None:
+    sql = 'SELECT "select" AS "a ""%" FROM "Leute %"'
+    audience = AudienceConfig(name="odd", source="odd", primary_key='a "%', sql=sql)
+    assert len(members(odd, audience)) == len(HOSTILE)
+
+
 def test_other_audiences_may_have_any_sql(odd: Warehouse) -> None:
     other = AudienceConfig(
         name="other",

@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from audience_syncs.cli.main import app
+from audience_syncs.components.loading import load_definitions
 from audience_syncs.destinations.contract import Empties
 from audience_syncs.destinations.mapping_checks import takes
 from audience_syncs.destinations.registry import PLATFORMS, check_sync, spec_of
@@ -25,6 +27,7 @@ from audience_syncs.model.schema import ModelConfig, Schema
 from audience_syncs.project import check_project, format_problems, load_project
 from audience_syncs.project.mapping import kinds_of
 from audience_syncs.project.problems import Problem
+from audience_syncs.project.schemas import file_schema
 from audience_syncs_tests.test_project import destination_yaml, sound
 
 COLUMNS = {
@@ -101,8 +104,8 @@ MISTAKES = [
     ("braze", "email", "{column: email, nulls: clear}", "10:39", "never emptied", "remove `nulls`"),
     ("meta_ads", "FN", "{object: {a: email}}", "10:22", "takes no object", "a field of its own"),
     ("braze", "first_name", "{object: {a: email}}", "10:30", "takes no object", "its custom fields"),
-    ("braze", "home", "{object: {a: emial}}", "10:24", "no column `emial`, which this object", "did you mean `email`"),
-    ("braze", "home", "{template: '{{ emial }}'}", "10:26", "no column `emial`, which this template", "`email`"),
+    ("braze", "home", "{object: {a: emial}}", "10:28", "no column `emial`", "did you mean `email`"),
+    ("braze", "home", "{template: '{{ emial }}'}", "10:26", "no column `emial`", "did you mean `email`"),
     ("braze", "home", "{template: '{{ email|shout }}'}", "10:26", "the filter `shout`", "`upper`"),
     ("braze", "home", "{template: '{{ email'}", "10:26", "cannot be read", "{{ first_name }}"),
     ("braze", "home", "{template: '{{ env.SHOP }}'}", "10:26", "holds `an attribute`", "columns, filters"),
@@ -336,3 +339,13 @@ def test_the_page_names_all_filters_tests_and_casts_and_who_empties_fields() -> 
         spec = spec_of(name)
         if spec.empties is Empties.ASKED:
             assert spec.title in PAGE, name
+
+
+def test_dagster_and_the_editors_schema_take_the_same_mappings(tmp_path: Path) -> None:
+    mapped = "{object: {a: {template: '{{ email|upper }}', default: x}, b: born}, nulls: clear}"
+    assert problems(tmp_path, "braze", "home", mapped) == []
+    definitions = load_definitions(tmp_path)
+    [sync] = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] == "syncs"]
+    assert "`home` from an object of `email`, `born`" in str(sync.description)
+    document = yaml.safe_load((tmp_path / "carts" / "defs.yaml").read_text())
+    jsonschema.validate(document, file_schema("Audience"))

@@ -16,7 +16,7 @@ from audience_syncs.engine import plan_sync
 from audience_syncs.identifiers import UnusableIdentifier, normalise
 from audience_syncs.model.config import Mode, Removal
 from audience_syncs.model.limits import Limit, LimitsConfig
-from audience_syncs.model.values import FieldReach, Reach
+from audience_syncs.model.reach import FieldReach, Reach
 from audience_syncs_tests.sync_bench import Bench, sync_config
 
 EMAILS = [None, "", "null", "a@example.com", "b@example.com", "no at sign", "x@y", "a" * 300 + "@example.com"]

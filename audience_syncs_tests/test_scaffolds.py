@@ -259,7 +259,9 @@ def test_columns_that_were_recorded_are_mapped_to_the_fields_called_like_them(sh
         "EMAIL": "email",
         "PHONE": "Phone",
         "COUNTRY": "country",
+        "EXTERN_ID": "user_id",
     }
+    assert mapping["PHONE"].region == "country"
 
 
 # A sync in an existing file ------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ from sqlalchemy.schema import CreateTableAs
 
 from audience_syncs.audiences.keys import MEMBER_KEY
 from audience_syncs.model.admission import Admission, Exclusion
+from audience_syncs.model.comparisons import Scalar
 from audience_syncs.model.errors import AudienceError
-from audience_syncs.model.filters import Scalar
 from audience_syncs.model.kinds import Kind, kind_of
 from audience_syncs.model.splits import GROUP
 from audience_syncs.model.values import Snapshot

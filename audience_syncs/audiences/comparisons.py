@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.sql import operators
 
-from audience_syncs.model.filters import NEGATIVE, Between, Comparison
+from audience_syncs.model.comparisons import NEGATIVE, Comparison
 from audience_syncs.model.kinds import Kind
 from audience_syncs.model.moments import Day, length, moment
+from audience_syncs.model.row_filters import Between
 from audience_syncs.warehouse.expressions import Expressions, as_text
 
 _PLAIN_TEXTS = ("text", "varchar", "character varying", "string")

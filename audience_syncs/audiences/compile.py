@@ -28,7 +28,6 @@ from audience_syncs.model.filter_words import in_words
 from audience_syncs.model.filters import (
     AllOf,
     AnyOf,
-    Count,
     Did,
     DidNot,
     Has,
@@ -37,7 +36,6 @@ from audience_syncs.model.filters import (
     InSequence,
     NoneOf,
     NotInAudience,
-    PropertyCondition,
     Rank,
     Sample,
     Share,
@@ -45,6 +43,7 @@ from audience_syncs.model.filters import (
     TraitCondition,
 )
 from audience_syncs.model.kinds import Kind
+from audience_syncs.model.row_filters import Count, PropertyCondition
 from audience_syncs.model.strict import Config
 from audience_syncs.warehouse.expressions import SHARES, Expressions, as_text
 

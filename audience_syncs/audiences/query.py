@@ -51,10 +51,9 @@ class Query:
         self, connection: sa.Connection, what: str, primary_key: str, member_key: str, columns: str
     ) -> None:
         """Makes a table of the members: their key as text, and columns. ``what``: ``TABLE name`` or ``TEMP TABLE name``."""
-        key = connection.dialect.identifier_preparer.quote_identifier(primary_key)
-        # A percent sign in them is part of a statement that has parameters.
-        if self.parameters is not None:
-            key, columns = key.replace("%", "%%"), columns.replace("%", "%%")
+        key = '"' + primary_key.replace('"', '""') + '"'
+        # In a statement that has parameters, a percent sign is doubled for the driver.
+        key = key.replace("%", "%%") if self.parameters is not None else key
         self.execute(
             connection,
             f'CREATE {what} AS SELECT CAST(q.{key} AS text) COLLATE "C" AS {member_key}{columns} FROM {{query}}',

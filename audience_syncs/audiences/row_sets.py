@@ -14,21 +14,10 @@ import sqlalchemy as sa
 
 from audience_syncs.audiences.comparisons import Comparisons, Predicate, Value, interval, not_
 from audience_syncs.audiences.origins import Origins, PersonRows
-from audience_syncs.model.filters import (
-    AllRows,
-    Anchor,
-    AnyRows,
-    Did,
-    DidNot,
-    Has,
-    HasNo,
-    InSequence,
-    NoneRows,
-    PropertyCondition,
-    row_conditions,
-)
+from audience_syncs.model.filters import Did, DidNot, Has, HasNo, InSequence
 from audience_syncs.model.kinds import Kind
 from audience_syncs.model.moments import length
+from audience_syncs.model.row_filters import AllRows, Anchor, AnyRows, NoneRows, PropertyCondition, row_conditions
 from audience_syncs.model.strict import Config
 
 Keys = sa.Select[Any]

@@ -34,14 +34,13 @@ def grouped(
     if trait.take in (Aggregation.FIRST, Aggregation.LAST, Aggregation.MOST_FREQUENT):
         return _picked(trait.take, key, taken, at, rows, expressions)
     column = taken.column
-    if taken.kind is Kind.TEXT and trait.take in (Aggregation.MIN, Aggregation.MAX):
-        column = expressions.in_order(column)
     value: sa.ColumnElement[Any]
     if trait.take is Aggregation.COUNT_DISTINCT:
         value = sa.func.count(column.distinct())
     elif trait.take is Aggregation.AVG:
-        # The same on every warehouse: PostgreSQL would make a decimal of it, others a float.
-        value = sa.func.avg(sa.cast(column, sa.Double()))
+        value = expressions.average(column)
+    elif taken.kind is Kind.TEXT:
+        value = expressions.out_of_order(getattr(sa.func, trait.take.value)(expressions.in_order(column)))
     else:
         value = getattr(sa.func, trait.take.value)(column)
     return rows.add_columns(key.label("key"), value.label("value")).group_by(key)

@@ -17,7 +17,8 @@ from audience_syncs.cli.review import Format, plan_many
 from audience_syncs.cli.show import print_json, print_statuses, print_table, progress_bar, say
 from audience_syncs.model.config import AudienceConfig, SyncConfig, sync_id
 from audience_syncs.model.errors import DefinitionError, MissingSecret
-from audience_syncs.model.values import Progress, Reach, RunOptions, SyncReport
+from audience_syncs.model.reach import Reach
+from audience_syncs.model.values import Progress, RunOptions, SyncReport
 from audience_syncs.project import Project, default_defs_dir, format_problems, load_project
 
 if TYPE_CHECKING:

@@ -24,15 +24,8 @@ from audience_syncs.model.errors import (
     SourceError,
     SyncLocked,
 )
-from audience_syncs.model.values import (
-    MatchedUsers,
-    Progress,
-    Reach,
-    RejectionCount,
-    Snapshot,
-    SplitSizes,
-    SyncReport,
-)
+from audience_syncs.model.reach import Reach
+from audience_syncs.model.values import MatchedUsers, Progress, RejectionCount, Snapshot, SplitSizes, SyncReport
 
 if TYPE_CHECKING:
     from audience_syncs.engine import PlanPreview

@@ -23,7 +23,8 @@ from audience_syncs.components.figures import (
 from audience_syncs.model.config import AudienceConfig, DestinationConfig, SourceConfig, SyncConfig
 from audience_syncs.model.errors import AudienceError, GuardBlocked
 from audience_syncs.model.limits import Severity
-from audience_syncs.model.values import Reach, Snapshot, SyncReport
+from audience_syncs.model.reach import Reach
+from audience_syncs.model.values import Snapshot, SyncReport
 
 if TYPE_CHECKING:
     from audience_syncs.health.match_rate import MatchRate

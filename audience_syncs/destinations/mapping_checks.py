@@ -56,7 +56,6 @@ def check_mapping(spec: DestinationSpec, sync: SyncConfig, kinds: Kinds) -> Iter
         yield from _check_options(field, mapped)
         yield from _check_nulls(spec, field, mapped)
         yield from _check_object(spec, field, mapped)
-        yield from _check_columns(field, mapped, kinds)
         yield from _check_kind(field, mapped, kinds)
         yield from _check_fixed_value(field, mapped)
     for name in sorted(spec.required_fields - set(sync.mapping)):
@@ -160,17 +159,6 @@ def _check_object(spec: DestinationSpec, field: FieldSpec, mapped: MappedField) 
             f"`{field.name}` of {spec.title} takes no object",
             f"those that do: {', '.join(able)}" if able else "map each value to a field of its own",
         )
-
-
-def _check_columns(field: FieldSpec, mapped: MappedField, kinds: Kinds) -> Iterator[Problem]:
-    """Columns that templates and objects take and the audience has not, where it is known what it has."""
-    option = "template" if mapped.template is not None else "object"
-    if not kinds or getattr(mapped, option) is None:
-        return
-    for column in mapped.columns:
-        if column not in kinds and column != mapped.region:
-            message = f"the audience has no column `{column}`, which this {option} takes"
-            yield Problem(("mapping", field.name, option), message, choose_from(column, kinds))
 
 
 def _check_kind(field: FieldSpec, mapped: MappedField, kinds: Kinds) -> Iterator[Problem]:

@@ -37,11 +37,11 @@ from audience_syncs.model.errors import (
     NoAnswer,
     NotApplied,
 )
+from audience_syncs.model.reach import Reach
 from audience_syncs.model.values import (
     MatchedUsers,
     PlanCounts,
     Progress,
-    Reach,
     RemoteList,
     RunOptions,
     RunStatus,

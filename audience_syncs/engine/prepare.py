@@ -77,9 +77,10 @@ def prepared_from(payload: str | None, identifiers: Sequence[str]) -> Prepared:
 def outgoing(payload: str, remote_id: str | None, *, new: bool = False) -> Outgoing:
     """A member as they are sent: what ``prepare`` wrote, read back."""
     fields: dict[str, FieldValue] = orjson.loads(payload)
+    # Most have texts and lists alone, and need not be looked through: so are objects and nulls written.
+    if ":{" not in payload and ":null" not in payload:
+        return Outgoing(fields, remote_id, new)
     others = [name for name, value in fields.items() if type(value) is not str and type(value) is not list]
-    if not others:
-        return Outgoing(fields, remote_id, new=new)
     made: dict[str, Any] = {name: fields.pop(name) for name in others}
     objects = {name: value for name, value in made.items() if value is not None}
     return Outgoing(fields, remote_id, new, objects, tuple(name for name in others if made[name] is None))

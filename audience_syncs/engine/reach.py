@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from audience_syncs.destinations.contract import DestinationSpec
 from audience_syncs.engine.plan import Basis, Plan, staged
 from audience_syncs.engine.prepare import MISSING
-from audience_syncs.model.values import ChangeKind, FieldReach, Reach
+from audience_syncs.model.reach import FieldReach, Reach
+from audience_syncs.model.values import ChangeKind
 
 _LEAVING = (ChangeKind.REMOVE, ChangeKind.RETRACT, ChangeKind.LAPSE)
 

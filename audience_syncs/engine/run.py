@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -13,14 +13,8 @@ from audience_syncs.engine.flow import Clock, Run, Tell
 from audience_syncs.engine.guard import objection
 from audience_syncs.engine.plan import Plan
 from audience_syncs.model.config import AudienceConfig, Removal, SyncConfig
-from audience_syncs.model.values import (
-    PlanCounts,
-    Reach,
-    RejectionCount,
-    RunOptions,
-    Snapshot,
-    SyncReport,
-)
+from audience_syncs.model.reach import Reach
+from audience_syncs.model.values import PlanCounts, RejectionCount, RunOptions, Snapshot, SyncReport
 from audience_syncs.warehouse.connection import Warehouse, in_words
 
 
@@ -36,8 +30,6 @@ class PlanPreview:
     snapshot_id: int
     in_audience: int
     """Members of the snapshot who are sent."""
-    withheld: Mapping[str, int]
-    """Those who are not, by the reason."""
     holding: int
     counts: PlanCounts
     digest: str
@@ -48,6 +40,8 @@ class PlanPreview:
     dropped_values: tuple[RejectionCount, ...]
     reach: Reach | None
     """How much of the audience the platform can find."""
+    withheld: Mapping[str, int] = field(default_factory=dict)
+    """Members of the snapshot who are not sent, by the reason."""
 
 
 def plan_sync(

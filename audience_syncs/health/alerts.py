@@ -15,8 +15,9 @@ from enum import StrEnum
 from audience_syncs.health.match_rate import MatchRate
 from audience_syncs.health.status import SyncState, SyncStatus
 from audience_syncs.model.limits import Limit, LimitsConfig, Severity
+from audience_syncs.model.reach import Reach
 from audience_syncs.model.schedules import duration
-from audience_syncs.model.values import Reach, RunStatus, SyncRun
+from audience_syncs.model.values import RunStatus, SyncRun
 
 LEAST_CHANGE = 100
 """Members by which an audience must change before its change in percent says anything."""

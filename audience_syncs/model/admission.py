@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import Field, model_validator
 
-from audience_syncs.model.filters import Scalar
+from audience_syncs.model.comparisons import Scalar
 from audience_syncs.model.names import Name
 from audience_syncs.model.strict import Config
 

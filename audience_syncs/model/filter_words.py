@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from audience_syncs.model.comparisons import Comparison
 from audience_syncs.model.filters import (
     AllOf,
-    AllRows,
-    Anchor,
     AnyOf,
-    AnyRows,
-    Between,
-    Comparison,
-    Count,
     Did,
     DidNot,
     Has,
@@ -21,13 +16,20 @@ from audience_syncs.model.filters import (
     InAudience,
     InSequence,
     NoneOf,
-    NoneRows,
     NotInAudience,
-    PropertyCondition,
     Sample,
     Step,
     Top,
     TraitCondition,
+)
+from audience_syncs.model.row_filters import (
+    AllRows,
+    Anchor,
+    AnyRows,
+    Between,
+    Count,
+    NoneRows,
+    PropertyCondition,
     row_conditions,
 )
 from audience_syncs.model.strict import Config

@@ -36,150 +36,29 @@ Other audiences
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, Tag, field_validator, model_validator
 
-from audience_syncs.model.moments import is_day, length
+from audience_syncs.model.comparisons import Comparison
+from audience_syncs.model.moments import length
 from audience_syncs.model.names import Name
-from audience_syncs.model.strict import Config
-
-Scalar = str | int | float | bool
-
-OPERATORS = (
-    *("equals", "not_equals", "in", "not_in", "is_null"),
-    *("contains", "not_contains", "starts_with", "ends_with", "matches", "not_matches"),
-    *("greater_than", "at_least", "less_than", "at_most", "between", "not_between"),
-    *("before", "after", "on", "in_last", "not_in_last", "in_next"),
+from audience_syncs.model.row_filters import (
+    WHERE,
+    WITHIN,
+    AllRows,
+    Anchor,
+    AnyRows,
+    Count,
+    NoneRows,
+    PropertyCondition,
+    Where,
+    Window,
+    Windowed,
+    kind_by_key,
 )
-"""Every operator of a comparison; a comparison has exactly one."""
-TEXT_OPERATORS = frozenset({"contains", "not_contains", "starts_with", "ends_with", "matches", "not_matches"})
-ORDER_OPERATORS = frozenset({"greater_than", "at_least", "less_than", "at_most"})
-TIME_OPERATORS = frozenset({"before", "after", "on", "in_last", "not_in_last", "in_next"})
-NEGATIVE = {
-    "not_equals": "equals",
-    "not_in": "in",
-    "not_contains": "contains",
-    "not_matches": "matches",
-    "not_between": "between",
-    "not_in_last": "in_last",
-}
-"""Operators that hold exactly where another one does not."""
-
-
-class Comparison(Config):
-    """One operator and what it compares with."""
-
-    equals: Scalar | None = Field(default=None, description="Is this value.")
-    not_equals: Scalar | None = Field(default=None, description="Is another value, or null.")
-    in_: list[Scalar] | None = Field(default=None, alias="in", min_length=1, description="Is one of these.")
-    not_in: list[Scalar] | None = Field(default=None, min_length=1, description="Is none of these, or null.")
-    is_null: bool | None = Field(default=None, description="`true`: has no value; `false`: has one.")
-    contains: str | None = Field(default=None, min_length=1, description="Has this text in it.")
-    not_contains: str | None = Field(default=None, min_length=1, description="Has not this text in it, or is null.")
-    starts_with: str | None = Field(default=None, min_length=1)
-    ends_with: str | None = Field(default=None, min_length=1)
-    matches: str | None = Field(default=None, min_length=1, description="A regular expression, found anywhere in it.")
-    not_matches: str | None = Field(default=None, min_length=1)
-    greater_than: int | float | None = None
-    at_least: int | float | None = None
-    less_than: int | float | None = None
-    at_most: int | float | None = None
-    between: tuple[int | float | str, int | float | str] | None = Field(
-        default=None, description="`[low, high]`, both included: numbers, days or moments."
-    )
-    not_between: tuple[int | float | str, int | float | str] | None = None
-    before: str | None = Field(default=None, description="Earlier than a day or a moment: `2026-11-01`, `7 days ago`.")
-    after: str | None = Field(default=None, description="Later than a day (when it is over) or a moment.")
-    on: str | None = Field(default=None, description="On a day: `2026-11-01`, `yesterday`.")
-    in_last: str | None = Field(default=None, description="In the last `7 days`, `6 hours`; now itself excluded.")
-    not_in_last: str | None = Field(default=None, description="Not in the last ..., or null.")
-    in_next: str | None = Field(default=None, description="From now on, in the next `7 days`.")
-    ignore_case: bool = Field(default=False, description="Of texts: capital and small letters are the same.")
-
-    @field_validator("matches", "not_matches")
-    @classmethod
-    def _a_regular_expression(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"is not a regular expression: {error}; correct it") from None
-        return value
-
-    @field_validator("before", "after")
-    @classmethod
-    def _a_moment(cls, value: str | None) -> str | None:
-        if value is not None:
-            is_day(value)
-        return value
-
-    @field_validator("on")
-    @classmethod
-    def _a_day(cls, value: str | None) -> str | None:
-        if value is not None and not is_day(value):
-            raise ValueError(f"{value!r} is a moment, not a day; write a day such as `2026-11-01` or `yesterday`")
-        return value
-
-    @field_validator("in_last", "not_in_last", "in_next")
-    @classmethod
-    def _a_length(cls, value: str | None) -> str | None:
-        if value is not None:
-            length(value)
-        return value
-
-    @field_validator("between", "not_between")
-    @classmethod
-    def _in_order(cls, value: tuple[Any, Any] | None) -> tuple[Any, Any] | None:
-        if value is None:
-            return value
-        low, high = value
-        if isinstance(low, str) != isinstance(high, str):
-            raise ValueError("its two values are of different kinds; write two numbers, or two days or moments")
-        if isinstance(low, str):
-            if all(re.fullmatch(r"-?\d+(\.\d+)?", text) for text in (low, high)):
-                raise ValueError("its two numbers are in quotes; remove the quotes")
-            if is_day(low) != is_day(high):
-                raise ValueError("one of its values is a day, the other a moment; write two days, or two moments")
-        elif low > high:
-            raise ValueError("the lower value comes first; nobody would be between them as it is")
-        return value
-
-    @model_validator(mode="after")
-    def _one_operator(self) -> Comparison:
-        given = self.operators
-        if len(given) != 1:
-            empty = [name for name in OPERATORS if ("in_" if name == "in" else name) in self.model_fields_set]
-            if not given and empty:
-                raise ValueError(f"`{empty[0]}` has no value; write `is_null: true` for who has none")
-            found = f"has several operators: {', '.join(given)}" if given else "has no operator"
-            several = "use `all` with one condition for each" if given else f"add one of {', '.join(OPERATORS)}"
-            raise ValueError(f"the comparison {found}; {several}")
-        return self
-
-    @property
-    def operators(self) -> list[str]:
-        return [name for name in OPERATORS if self.value_of(name) is not None]
-
-    @property
-    def operator(self) -> str:
-        return self.operators[0]
-
-    @property
-    def value(self) -> Any:
-        """What the operator compares with."""
-        return self.value_of(self.operator)
-
-    def value_of(self, operator: str) -> Any:
-        return getattr(self, "in_" if operator == "in" else operator)
-
-
-class PropertyCondition(Comparison):
-    """About a column of the row."""
-
-    property: str = Field(min_length=1, description="Column of the model (or, in `where`, of its rows).")
+from audience_syncs.model.strict import Config
 
 
 class TraitCondition(Comparison):
@@ -188,168 +67,7 @@ class TraitCondition(Comparison):
     trait: Name = Field(description="Name of a trait of the model.")
 
 
-# Rows ----------------------------------------------------------------------------------------------------------------
-
-
-class AllRows(Config):
-    """Rows that meet all of these."""
-
-    all: list[RowCondition] = Field(min_length=1)
-
-
-class AnyRows(Config):
-    """Rows that meet one of these."""
-
-    any: list[RowCondition] = Field(min_length=1)
-
-
-class NoneRows(Config):
-    """Rows that meet none of these."""
-
-    none: list[RowCondition] = Field(min_length=1)
-
-
-def _kind_by_key(kinds: Iterable[str]) -> Any:
-    """Which model a mapping is meant for, by the key that only that model has. A model's tag is its key in angle brackets,
-    so that no tag is taken for a key where an error is placed."""
-
-    def kind(value: Any) -> str | None:
-        keys = value if isinstance(value, Mapping) else vars(value) if isinstance(value, Config) else ()
-        return next((f"<{key}>" for key in kinds if key in keys), None)
-
-    return Discriminator(
-        kind,
-        custom_error_type="condition_unknown",
-        custom_error_message=f"this is no condition; begin it with one of {', '.join(f'`{key}:`' for key in kinds)}",
-    )
-
-
-ROW_KINDS = ("property", "all", "any", "none")
-RowCondition = Annotated[
-    Annotated[PropertyCondition, Tag("<property>")]
-    | Annotated[AllRows, Tag("<all>")]
-    | Annotated[AnyRows, Tag("<any>")]
-    | Annotated[NoneRows, Tag("<none>")],
-    _kind_by_key(ROW_KINDS),
-]
-
-
-def _where_kind(value: Any) -> str:
-    return "<columns>" if isinstance(value, Mapping) else "<conditions>"
-
-
-Where = Annotated[
-    Annotated[dict[str, Scalar | list[Scalar]], Tag("<columns>")] | Annotated[list[RowCondition], Tag("<conditions>")],
-    Discriminator(_where_kind),
-]
-"""Which rows count: ``{category: Headphones, status: [paid, shipped]}`` for equal values, or a list of conditions that all
-must hold."""
-
-_WHERE = "Which rows count: `{category: Headphones, status: [paid, shipped]}`, or a list of conditions."
-
-
-def row_conditions(where: Mapping[str, Any] | list[Any]) -> list[PropertyCondition | AllRows | AnyRows | NoneRows]:
-    """The conditions of a ``where``, whichever way it was written."""
-    if not isinstance(where, Mapping):
-        return list(where)
-    return [
-        PropertyCondition.model_validate({"property": column, "in" if isinstance(value, list) else "equals": value})
-        for column, value in where.items()
-    ]
-
-
-class Count(Config):
-    """How many rows there must be."""
-
-    at_least: int | None = Field(default=None, ge=0)
-    at_most: int | None = Field(default=None, ge=0)
-    exactly: int | None = Field(default=None, ge=0)
-
-    @model_validator(mode="after")
-    def _possible(self) -> Count:
-        if self.exactly is not None and (self.at_least is not None or self.at_most is not None):
-            raise ValueError("`exactly` stands alone; remove the others")
-        if self.exactly is None and self.at_least is None and self.at_most is None:
-            raise ValueError("the count is empty; give `at_least`, `at_most` or `exactly`")
-        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError("`at_least` is more than `at_most`; nobody could meet it")
-        return self
-
-    @property
-    def bounds(self) -> tuple[int, int | None]:
-        """The least, and the most (None: no limit)."""
-        if self.exactly is not None:
-            return self.exactly, self.exactly
-        return self.at_least or 0, self.at_most
-
-
-class Between(Config):
-    """From one moment to another; days are included whole, of instants the end is not."""
-
-    from_: str | None = Field(default=None, alias="from", description="`2026-11-01`, `90 days ago`. Default: ever.")
-    to: str | None = Field(default=None, description="`2026-11-30`, `30 days ago`. Default: now.")
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Between:
-        for text in (self.from_, self.to):
-            if text is not None:
-                is_day(text)
-        if self.from_ is None and self.to is None:
-            raise ValueError("the window has neither `from` nor `to`; give one of them, or write `within: 7 days`")
-        return self
-
-
-def _window_kind(value: Any) -> str:
-    return "<length>" if isinstance(value, str) else "<between>"
-
-
-Window = Annotated[
-    Annotated[str, Tag("<length>")] | Annotated[Between, Tag("<between>")],
-    Discriminator(_window_kind),
-]
-"""``7 days`` before now, or ``{from: 90 days ago, to: 30 days ago}``."""
-
-_WITHIN = "When: `7 days` (before now), or `{from: 2026-11-01, to: 30 days ago}`."
-
-
-class _Windowed(Config):
-    where: Where | None = Field(default=None, description=_WHERE)
-    within: Window | None = Field(default=None, description=_WITHIN)
-
-    @field_validator("within")
-    @classmethod
-    def _readable(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            length(value)
-        return value
-
-
-class Anchor(_Windowed):
-    """Another event of the same person: its first, its last or any."""
-
-    first: Name | None = Field(default=None, description="Name of an event: the first there is.")
-    last: Name | None = Field(default=None, description="Name of an event: the latest there is.")
-    any: Name | None = Field(default=None, description="Name of an event: any of them.")
-    at_most_apart: str | None = Field(default=None, description="So close to it: `3 days`.")
-
-    @model_validator(mode="after")
-    def _one_event(self) -> Anchor:
-        if sum(name is not None for name in (self.first, self.last, self.any)) != 1:
-            raise ValueError("the anchor needs exactly one of `first`, `last` and `any`; e.g. `{last: cart_adds}`")
-        if self.at_most_apart is not None:
-            length(self.at_most_apart)
-        return self
-
-    @property
-    def pick(self) -> Literal["first", "last", "any"]:
-        return "first" if self.first is not None else "last" if self.last is not None else "any"
-
-    @property
-    def event(self) -> str:
-        return self.first or self.last or self.any or ""
-
-
-class _Anchored(_Windowed):
+class _Anchored(Windowed):
     since: Anchor | None = Field(default=None, description="At the moment of another event, or later.")
     after: Anchor | None = Field(default=None, description="Later than another event.")
     until: Anchor | None = Field(default=None, description="At the moment of another event, or earlier.")
@@ -375,14 +93,14 @@ class DidNot(_Anchored):
     did_not: Name = Field(description="Name of an event of the model.")
 
 
-class Has(_Windowed):
+class Has(Windowed):
     """Has such a related row; with ``count``, so many."""
 
     has: Name = Field(description="Name of related rows of the model.")
     count: Count | None = Field(default=None, description="How many: `{at_least: 2}`. Default: one or more.")
 
 
-class HasNo(_Windowed):
+class HasNo(Windowed):
     """Has no such related row."""
 
     has_no: Name = Field(description="Name of related rows of the model.")
@@ -392,7 +110,7 @@ class Step(Config):
     """One step of a sequence."""
 
     did: Name
-    where: Where | None = Field(default=None, description=_WHERE)
+    where: Where | None = Field(default=None, description=WHERE)
     within_after: str | None = Field(default=None, description="At most so long after the step before: `1 hour`.")
 
     @field_validator("within_after")
@@ -407,7 +125,7 @@ class InSequence(Config):
     """Did one thing after the other."""
 
     sequence: list[Step] = Field(min_length=2, max_length=10)
-    within: Window | None = Field(default=None, description=f"All of its steps. {_WITHIN}")
+    within: Window | None = Field(default=None, description=f"All of its steps. {WITHIN}")
 
     @model_validator(mode="after")
     def _first_has_none_before(self) -> InSequence:
@@ -508,12 +226,12 @@ Condition = Annotated[
     | Annotated[AllOf, Tag("<all>")]
     | Annotated[AnyOf, Tag("<any>")]
     | Annotated[NoneOf, Tag("<none>")],
-    _kind_by_key(CONDITION_KINDS),
+    kind_by_key(CONDITION_KINDS),
 ]
 """A condition about a person."""
 
 _RECURSIVE: tuple[type[Config], ...] = (
-    *(AllRows, AnyRows, NoneRows, Anchor, Did, DidNot, Has, HasNo, Step, InSequence),
+    *(Did, DidNot, Has, HasNo, Step, InSequence),
     *(Rank, Top, AllOf, AnyOf, NoneOf),
 )
 for _model in _RECURSIVE:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from audience_syncs.model.filters import Where, Window
 from audience_syncs.model.kinds import Kind, kind_of
 from audience_syncs.model.moments import length
 from audience_syncs.model.names import Name
+from audience_syncs.model.row_filters import Where, Window
 from audience_syncs.model.schedules import TimeZone
 from audience_syncs.model.strict import Config
 
@@ -76,8 +76,8 @@ class Event(Related):
 
 class Aggregation(StrEnum):
     """How a trait is made from rows. Nulls are left out; ``first`` and ``last`` go by the rows' timestamp, of equals the
-    smaller value; ``most_frequent``, of equally many, is the smaller value. Texts are ordered by their bytes. Who has no
-    such rows has none of these values, and counts of 0."""
+    smaller value; ``most_frequent``, of equally many, is the smaller value. Texts are ordered by their bytes, averages are
+    rounded to 9 decimals. Who has no such rows has none of these values, and counts of 0."""
 
     COUNT = "count"
     COUNT_DISTINCT = "count_distinct"

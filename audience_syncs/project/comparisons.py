@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from audience_syncs.model.filters import ORDER_OPERATORS, TEXT_OPERATORS, TIME_OPERATORS, Comparison
+from audience_syncs.model.comparisons import ORDER_OPERATORS, TEXT_OPERATORS, TIME_OPERATORS, Comparison
 from audience_syncs.model.kinds import Kind
 from audience_syncs.model.moments import is_day, length
 from audience_syncs.project.problems import Problem, YamlPath

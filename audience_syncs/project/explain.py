@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from audience_syncs.model.filters import CONDITION_KINDS, OPERATORS
+from audience_syncs.model.comparisons import OPERATORS
+from audience_syncs.model.filters import CONDITION_KINDS
 from audience_syncs.model.mapping import MappedField
 from audience_syncs.project.problems import Problem, YamlPath, choose_from, nearest
 from audience_syncs.project.yaml_documents import Document

@@ -14,12 +14,12 @@ from audience_syncs.model.filters import (
     HasNo,
     InSequence,
     NoneOf,
-    PropertyCondition,
     Top,
     TraitCondition,
     inner,
 )
 from audience_syncs.model.kinds import Kind
+from audience_syncs.model.row_filters import PropertyCondition
 from audience_syncs.model.schema import ModelConfig, Schema
 from audience_syncs.project.comparisons import check_comparison
 from audience_syncs.project.parts import people, rows, trait_part

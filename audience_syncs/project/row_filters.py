@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audience_syncs.model.filters import AllRows, AnyRows, NoneRows, PropertyCondition, inner
+from audience_syncs.model.filters import inner
 from audience_syncs.model.kinds import Kind
+from audience_syncs.model.row_filters import AllRows, AnyRows, NoneRows, PropertyCondition
 from audience_syncs.project.comparisons import check_comparison, check_values
 from audience_syncs.project.parts import Part
 from audience_syncs.project.problems import Problem, YamlPath

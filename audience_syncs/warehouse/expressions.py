@@ -19,6 +19,10 @@ SHARES = 16**13
 """A hash's first 13 hexadecimal digits: as many as fit exactly into a float."""
 
 
+AVERAGE_DIGITS = 9
+"""Decimals of an average: where one warehouse divides decimals and another floats, they agree so far."""
+
+
 class Expressions(Protocol):
     """What filters need beyond plain SQL."""
 
@@ -34,6 +38,14 @@ class Expressions(Protocol):
 
     def in_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """A text, to be sorted by its bytes whatever the language of the database."""
+        ...
+
+    def out_of_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A text chosen by that order, as any other text again: what is done to it next must not go by bytes."""
+        ...
+
+    def average(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Aggregate: the average of a column of numbers, rounded to ``AVERAGE_DIGITS`` decimals."""
         ...
 
     def dialect(self) -> sa.Dialect:
@@ -65,6 +77,13 @@ class PostgreSQLExpressions:
     def in_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.collate(text, "C")
 
+    def out_of_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        # In the order "C", only A to Z have small letters.
+        return sa.collate(text, "default")
+
+    def average(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.round(sa.func.avg(sa.cast(column, sa.Numeric())), AVERAGE_DIGITS)
+
     def dialect(self) -> sa.Dialect:
         return _readable()
 
@@ -88,6 +107,13 @@ class DuckDBExpressions:
 
     def in_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return text
+
+    def out_of_order(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return text
+
+    def average(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        # Its NUMERIC has three decimals.
+        return sa.func.round(sa.func.avg(sa.cast(column, sa.Double())), AVERAGE_DIGITS)
 
     def dialect(self) -> sa.Dialect:
         return _readable()

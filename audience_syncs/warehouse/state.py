@@ -9,16 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from audience_syncs.model.errors import SourceError
-from audience_syncs.model.values import (
-    Column,
-    MatchedUsers,
-    Reach,
-    RejectionCount,
-    RunStatus,
-    Snapshot,
-    SplitSizes,
-    SyncRun,
-)
+from audience_syncs.model.reach import Reach
+from audience_syncs.model.values import Column, MatchedUsers, RejectionCount, RunStatus, Snapshot, SplitSizes, SyncRun
 from audience_syncs.warehouse.connection import Warehouse
 from audience_syncs.warehouse.migrations import migrate
 from audience_syncs.warehouse.tables import STATE_VERSION, StateTables

@@ -1,25 +1,31 @@
-"""The first mapping of a new sync: fields of the destination from columns that are called alike."""
+"""The first mapping of a new sync: fields of the destination from columns that are called like them (``suggestions``)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from audience_syncs.destinations.contract import DestinationSpec, FieldSpec
+from audience_syncs.destinations.suggestions import as_yaml, suggest_mapping
+from audience_syncs.model.kinds import Kind
 from audience_syncs.project.scaffolds.commented import comment, text
 
 
-def mapping_lines(spec: DestinationSpec, columns: Collection[str], primary_key: str = "") -> list[str]:
+def mapping_lines(
+    spec: DestinationSpec, columns: Collection[str] | Mapping[str, Kind | None], primary_key: str = ""
+) -> list[str]:
     """The block below ``mapping:``. Without columns to go by, the fields that are needed are mapped to columns called
     like them, and all others are offered in comments."""
-    suggested = suggested_columns(spec, columns)
+    kinds = columns if isinstance(columns, Mapping) else dict.fromkeys(columns)
+    suggested = as_yaml(suggest_mapping(spec, kinds, primary_key or None))
     for name in _needed(spec, suggested):
         suggested.setdefault(name, _guess(name, columns, primary_key))
     lines: list[str] = []
     for field in spec.fields:
         lines += comment(_about(field, field.name in spec.required_fields))
         if field.name in suggested:
-            lines.append(f"{text(field.name)}: {text(suggested[field.name])}")
+            lines.append(f"{text(field.name)}: {_written(suggested[field.name])}")
         else:
             lines.append(f"# {text(field.name)}: {text(_column_like(field.name))}")
     if spec.open_fields is not None:
@@ -27,13 +33,14 @@ def mapping_lines(spec: DestinationSpec, columns: Collection[str], primary_key: 
     return lines
 
 
-def suggested_columns(spec: DestinationSpec, columns: Collection[str]) -> dict[str, str]:
-    """Field -> the column that is called like it."""
-    by_name = {_bare(column): column for column in reversed(list(columns))}
-    return {field.name: by_name[_bare(field.name)] for field in spec.fields if _bare(field.name) in by_name}
+def _written(mapped: Any) -> str:
+    """A mapped field on one line: a column, or `{column: phone, region: country}`."""
+    if not isinstance(mapped, dict):
+        return text(mapped)
+    return "{" + ", ".join(f"{name}: {text(value)}" for name, value in mapped.items()) + "}"
 
 
-def _needed(spec: DestinationSpec, suggested: Mapping[str, str]) -> Iterable[str]:
+def _needed(spec: DestinationSpec, suggested: Mapping[str, Any]) -> Iterable[str]:
     """Fields without which nobody could be found, and that nothing was suggested for."""
     if spec.required_fields:
         return [field.name for field in spec.fields if field.name in spec.required_fields]
