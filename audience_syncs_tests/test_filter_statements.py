@@ -368,6 +368,41 @@ def test_a_warehouse_that_is_not_supported_is_named() -> None:
         statement(audience_of({"did": "visits"}), NOW, "snowflake")
 
 
+def test_the_smallest_text_is_that_by_bytes_and_has_letters_in_every_script(
+    postgres: sa.Connection, duck: duckdb.DuckDBPyConnection
+) -> None:
+    rows = f"('{ONE}', 'a'), ('{ONE}', 'Ü'), ('{ONE}', 'B'), ('{TWO}', 'Ü'), ('{TWO}', 'ü')"
+    words = {"sql": f"SELECT * FROM (VALUES {rows}) AS v(person, word)", "join": {"id": "person"}}
+    traits = {take: {"of": "words", "take": take, "column": "word"} for take in ("min", "max")}
+    model = model_of(related={"words": words}, events={}, traits=traits)
+    columns = {"people": COLUMNS["people"], "people.words": {"person": "text", "word": "text"}}
+    for condition, members in (
+        ({"trait": "min", "equals": "B"}, {ONE}),
+        ({"trait": "max", "equals": "ü"}, {TWO}),
+        ({"trait": "min", "equals": "ü", "ignore_case": True}, {TWO}),
+    ):
+        audience = audience_of(condition, model, columns)
+        assert on_postgres(postgres, audience) == on_duckdb(duck, audience) == members
+    # Whatever the database's own language: here it may be none.
+    text = readable(
+        compile_audience(audience_of({"trait": "min", "equals": "B"}, model, columns), PostgreSQLExpressions(), NOW),
+        PostgreSQLExpressions(),
+    )
+    assert 'min(words.word COLLATE "C") COLLATE "default"' in text
+
+
+def test_a_split_of_a_filter_may_have_any_salt(fresh_postgres_url: str) -> None:
+    from audience_syncs.audiences import evaluate_audience
+
+    with open_warehouse_at(fresh_postgres_url, name="w") as warehouse:
+        with warehouse.engine.begin() as connection:
+            execute_user_sql(connection, BOTH, "the tables")
+        groups = [{"name": "half", "percent": 50}, {"name": "rest", "percent": 50}]
+        split = {"groups": groups, "salt": "50% off %s 'now'"}
+        audience = audience_of({"did": "visits"}, split=split)
+        assert evaluate_audience(audience, warehouse, run_id="test", clock=lambda: NOW).members == 2
+
+
 def test_an_evaluation_takes_the_same_people_as_the_statement(fresh_postgres_url: str) -> None:
     from audience_syncs.audiences import evaluate_audience
 

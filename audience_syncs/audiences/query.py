@@ -53,7 +53,8 @@ class Query:
         """Makes a table of the members: their key as text, and columns. ``what``: ``TABLE name`` or ``TEMP TABLE name``."""
         key = '"' + primary_key.replace('"', '""') + '"'
         # In a statement that has parameters, a percent sign is doubled for the driver.
-        key = key.replace("%", "%%") if self.parameters is not None else key
+        if self.parameters is not None:
+            key, columns = key.replace("%", "%%"), columns.replace("%", "%%")
         self.execute(
             connection,
             f'CREATE {what} AS SELECT CAST(q.{key} AS text) COLLATE "C" AS {member_key}{columns} FROM {{query}}',
