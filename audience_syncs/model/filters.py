@@ -7,7 +7,8 @@ Two-valued
     (``not_equals``, ``not_in``, ``not_contains``, ``not_matches``, ``not_between``, ``not_in_last``, ``did_not``, ``has_no``,
     ``not_in_audience``, ``none``) hold exactly where the positive one does not: ``not_equals: DE`` holds for null.
 Text
-    Compared as it is, byte for byte, unless ``ignore_case``. ``matches``: a regular expression found anywhere in the text.
+    Compared as it is, byte for byte, unless ``ignore_case``. ``matches``: a regular expression found anywhere in the text;
+    its ``\\b`` is the edge of a word and its ``.`` not the end of a line, on every warehouse.
 Times
     Days begin in the filter's time zone. ``before`` a day: before it begins; ``after`` a day: after it is over; ``on`` a day;
     ``between`` two days: both included. Before and after an instant are strict; ``between`` two instants includes both.
