@@ -166,5 +166,11 @@ def test_splits_and_lift_are_told_in_the_terminal(engine: sa.Engine) -> None:
     lift = answer("lift", "carts")
     assert (lift["conversion"], lift["baseline"]) == ("bought", "held")
     assert sum(group["converted"] for group in lift["groups"]) == 250
+    assert lift["since"].endswith("+00:00")
+    for group in lift["groups"]:
+        assert group["rate_lower"] < group["rate"] < group["rate_upper"]
+        assert (group["relative"] is None) == group["is_baseline"]
+    assert "Counted from 20" in shown("lift", "carts")
+    assert "@" not in shown("lift", "carts")
     assert "too few to tell" in shown("lift", "carts", "bought")
     assert "lower" not in shown("lift", "carts", "--baseline", "mails").replace("95 % interval", "")

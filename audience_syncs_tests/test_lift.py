@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import comb, sqrt
+from random import Random
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from audience_syncs.audiences import evaluate_audience
 from audience_syncs.audiences.lift import lift_of
@@ -47,6 +50,36 @@ def test_the_interval_of_a_difference_is_the_published_one(
     assert (lower, upper) == pytest.approx((low, high), abs=5e-5)
 
 
+@pytest.mark.parametrize(("part", "whole"), [(1, 2), (3, 10), (56, 70), (1, 1000), (999, 1000), (12_345, 1_000_000)])
+def test_the_ends_of_the_interval_of_a_rate_are_where_the_score_test_begins_to_reject(part: int, whole: int) -> None:
+    """Wilson's own definition: the ends are the true rates from which the found one is 1.96 standard errors away."""
+    for end in Proportion(part, whole).interval():
+        error = sqrt(end * (1 - end) / whole)
+        assert abs(part / whole - end) / error == pytest.approx(1.959963984540054)
+
+
+@pytest.mark.parametrize(
+    ("rate", "other_rate", "most"),
+    # Of one or two conversions the interval is wider than it need be: so few outcomes are possible.
+    [(0.05, 0.05, 0.985), (0.2, 0.2, 0.96), (0.12, 0.05, 0.97), (0.6, 0.5, 0.96), (0.02, 0.01, 1.0)],
+)
+def test_the_interval_of_a_difference_holds_the_true_one_in_95_of_100_cases(
+    rate: float, other_rate: float, most: float
+) -> None:
+    """Every possible outcome of groups of 100 and 60, each with its probability: no chance in the test."""
+    covered = 0.0
+    for part in range(101):
+        for other in range(61):
+            _, low, high = difference(Proportion(part, 100), Proportion(other, 60))
+            if low <= rate - other_rate <= high:
+                covered += likely(part, 100, rate) * likely(other, 60, other_rate)
+    assert 0.94 < covered < most
+
+
+def likely(part: int, whole: int, rate: float) -> float:
+    return comb(whole, part) * rate**part * (1 - rate) ** (whole - part)
+
+
 def test_words_say_what_the_interval_does() -> None:
     counts = [("up", 1000, 200), ("down", 1000, 50), ("same", 1000, 101), ("few", 99, 99), ("base", 1000, 100)]
     verdicts = {group.group: group.verdict for group in compared(counts, "base")}
@@ -59,6 +92,12 @@ def test_words_say_what_the_interval_does() -> None:
     }
     [few, _] = compared([("up", 1000, 200), ("base", 20, 0)], "base")
     assert few.verdict == "too few to tell: only 20 people in base"
+    [first, second, base] = compared([("up", 1000, 150), ("down", 1000, 50), ("base", 1000, 100)], "base")
+    assert (first.relative, second.relative, base.relative) == (pytest.approx(0.5), pytest.approx(-0.5), None)
+    [first, _] = compared([("up", 1000, 150), ("base", 1000, 0)], "base")
+    assert (first.relative, first.verdict) == (None, "higher than base")
+    [nobody, _] = compared([("up", 300, 3), ("base", 0, 0)], "base")
+    assert nobody.verdict == "nobody in base yet"
     [nobody, _] = compared([("up", 0, 0), ("base", 0, 0)], "base")
     assert (nobody.lower, nobody.upper) == (-1, 1)
 
@@ -141,20 +180,99 @@ def test_who_has_left_counts_and_who_comes_back_counts_from_the_first_time(shop:
     assert converted(lift_of(audience(), shop.warehouse))["ads"] == (len(ads), 0)
 
 
-def test_who_was_in_two_groups_is_left_out_and_another_salt_begins_anew(shop: Bench) -> None:
+def test_who_changed_group_counts_in_the_first_and_another_salt_begins_anew(shop: Bench) -> None:
     held = members(shop, "holdout")
     evaluate(shop, audience(percent=70), DAY)
     stayed = members(shop, "holdout")
+    [moved, *_] = sorted(set(held) - set(stayed))
+    buy(shop, moved, 2 * DAY)
     found = lift_of(audience(percent=70), shop.warehouse)
     assert found.moved == len(held) - len(stayed) > 0
-    assert converted(found) == {"ads": (100 - len(held), 0), "holdout": (len(stayed), 0)}
+    assert converted(found) == {"ads": (100 - len(held), 0), "holdout": (len(held), 1)}
+    assert found.since == CAME
+    shop.execute(f"DELETE FROM people WHERE id = '{held[0]}'")  # never in a group of the new salt
     evaluate(shop, audience(salt="anew"), 10 * DAY)
     ads = members(shop, "ads")
     buy(shop, ads[0], 5 * DAY)  # before it began
     buy(shop, ads[1], 12 * DAY)
     found = lift_of(audience(salt="anew"), shop.warehouse)
-    assert found.moved == 0
-    assert converted(found) == {"ads": (len(ads), 1), "holdout": (100 - len(ads), 0)}
+    assert (found.moved, found.since) == (0, CAME + 10 * DAY)
+    assert converted(found) == {"ads": (len(ads), 1), "holdout": (99 - len(ads), 0)}
+
+
+def test_another_percentage_shows_no_difference_where_buyers_leave_and_nothing_has_an_effect(bench: Bench) -> None:
+    """Only who has not bought is there to move: without them, the holdout's rate would be 54 %."""
+    bench.execute("CREATE TABLE bought (user_id int, bought_at timestamp)")
+    bench.crowd(2000)
+    evaluate(bench, audience())
+    held = members(bench, "holdout")
+    bench.execute(
+        f"INSERT INTO bought SELECT g, '{CAME + DAY:%Y-%m-%d}' FROM generate_series(1, 2000) g WHERE g % 5 < 2"
+    )
+    bench.execute("UPDATE bought SET bought_at = bought_at + interval '13 hours'")
+    bench.execute("DELETE FROM people WHERE id::int IN (SELECT user_id FROM bought)")
+    evaluate(bench, audience(percent=70), 2 * DAY)
+    found = lift_of(audience(percent=70), bench.warehouse)
+    assert found.moved > 200
+    assert converted(found)["holdout"] == (len(held), sum(key % 5 < 2 for key in held))
+    assert [group.verdict for group in found.groups] == ["no difference to holdout shown", ""]
+
+
+def test_a_group_that_is_no_longer_defined_stays_in_the_report_and_can_be_the_baseline(shop: Bench) -> None:
+    chosen = audience()
+    assert chosen.split is not None
+    groups = [chosen.split.groups[0], chosen.split.groups[1].model_copy(update={"name": "control"})]
+    chosen = chosen.model_copy(update={"split": chosen.split.model_copy(update={"groups": groups})})
+    evaluate(shop, chosen, DAY)
+    found = lift_of(chosen, shop.warehouse)
+    assert [group.group for group in found.groups] == ["ads", "control", "holdout"]
+    assert [group.verdict for group in found.groups] == ["nobody in control yet", "", "nobody in control yet"]
+    assert [group.is_baseline for group in lift_of(chosen, shop.warehouse, baseline="holdout").groups] == [
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_histories_are_counted_as_by_hand(bench: Bench, seed: int) -> None:
+    """What Python counts from the groups it saw at each evaluation, and from the purchases it made."""
+    random = Random(seed)
+    keys = ["Zoë", "o'Hara", "a:b", "100%", "-1", "ZOË", *map(str, range(120))]
+    bench.execute("CREATE TABLE bought (who text, at timestamptz, note text)")
+    entered: dict[str, tuple[str, datetime]] = {}
+    several: dict[str, set[str]] = {}
+    percent = 50
+    for number in range(5):
+        percent = random.choice([percent, 30, 50, 70])
+        bench.people(*((key, None) for key in keys if random.random() < 0.5))
+        evaluate(bench, audience(percent=percent), number * 3 * DAY)
+        [(table,)] = bench.rows("SELECT table_name FROM audience_syncs.snapshots ORDER BY id DESC LIMIT 1")
+        for key, group in bench.rows(f"SELECT id, _group FROM audience_syncs.{table}"):
+            entered.setdefault(key, (group, CAME + number * 3 * DAY))
+            several.setdefault(key, set()).add(group)
+    bought: list[tuple[str | None, datetime | None]] = [(None, CAME), (None, None)]
+    edges = [timedelta(0), -timedelta(microseconds=1), 7 * DAY, 7 * DAY - timedelta(microseconds=1)]
+    for key in keys:
+        since = entered[key][1] if key in entered else CAME
+        bought += [
+            (key, since + random.choice([*edges, random.uniform(-9, 20) * DAY]))
+            for _ in range(random.choice([0, 1, 1, 3]))
+        ]
+        bought += [(key, None)] * random.choice([0, 1])
+    with bench.warehouse.engine.begin() as connection:
+        rows = [{"who": who, "at": at} for who, at in bought]
+        connection.execute(sa.text("INSERT INTO bought VALUES (:who, :at, '5% off')"), rows)
+    expected = {"ads": [0, 0], "holdout": [0, 0]}
+    for key, (group, since) in entered.items():
+        expected[group][0] += 1
+        expected[group][1] += any(who == key and at is not None and since <= at < since + 7 * DAY for who, at in bought)
+    sql = "SELECT who, at FROM bought WHERE note LIKE '5% %' AND note <> ':x' -- as people write it;\n;"
+    chosen = audience(percent=percent, conversions={"sale": {"sql": sql, "within": "7 days"}})
+    found = lift_of(chosen, bench.warehouse)
+    assert converted(found) == {group: (people, did) for group, (people, did) in expected.items()}
+    assert found.moved == sum(len(groups) > 1 for groups in several.values())
+    assert 0 < expected["ads"][1] < expected["ads"][0]
 
 
 def test_without_a_holdout_rates_are_shown_and_a_group_can_be_named(shop: Bench) -> None:
@@ -187,6 +305,21 @@ def test_a_query_of_conversions_that_cannot_be_read_is_an_error_with_its_name(
         lift_of(chosen, shop.warehouse)
     assert words in str(failed.value)
     assert "'sale'" in str(failed.value)
+
+
+def test_an_audience_that_was_not_evaluated_with_this_split_is_an_error(bench: Bench, shop: Bench) -> None:
+    with pytest.raises(AudienceError, match="has not been evaluated"):
+        lift_of(audience(salt="another"), shop.warehouse)
+    with pytest.raises(AudienceError, match="has not been evaluated"):
+        lift_of(audience(stratify=["country"]), shop.warehouse)
+
+
+def test_an_audience_in_which_nobody_is_says_so(bench: Bench) -> None:
+    bench.execute("CREATE TABLE bought (user_id int, bought_at timestamp)")
+    evaluate(bench, audience())
+    found = lift_of(audience(), bench.warehouse)
+    assert (converted(found), found.since) == ({"ads": (0, 0), "holdout": (0, 0)}, None)
+    assert found.groups[0].verdict == "nobody in the group yet"
 
 
 def test_what_is_not_there_is_said(shop: Bench) -> None:

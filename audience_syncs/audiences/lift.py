@@ -2,12 +2,17 @@
 
 Everybody counts who ever was in the audience with a group, by the history in ``membership``, also those who have left since:
 who leaves early because of what they were sent belongs to their group's result. From the moment they first had a group, what
-they do counts, for as long as the conversion's ``within`` says. People who were in more than one group, because percentages
-were changed, are left out: they say nothing about either, and as their place in the split is chance, nobody is preferred.
+they do counts, for as long as the conversion's ``within`` says.
+
+People who came into another group, because percentages were changed, count in the first they had (intention to treat). Leaving
+them out would be wrong: only who is still in the audience can move. Where those who convert leave, as they do from abandoned
+carts, leaving out who moved takes people who did not convert away from one group only, and shows a difference where there is none.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,22 +36,40 @@ def lift_of(
 ) -> Lift:
     """The rates of the groups, each compared with the holdout, or with the group named ``baseline``.
 
-    ``conversion``: one of the split's; may be left out where there is one only. Raises DefinitionError where there is no
-    such split, conversion or group, and AudienceError where its query fails.
+    ``conversion``: one of the split's; may be left out where there is one only. ``baseline`` may also be a group that is no
+    longer defined and had people. Raises DefinitionError where there is no such split, conversion or group, and AudienceError
+    where the audience was not evaluated yet with this split, or the conversion's query fails.
     """
     where = f"audience {audience.name}"
     split = split_of(audience)
     name, config = _conversion(split, conversion, where)
-    base, note = _baseline(split, baseline, where)
     State(warehouse).prepare()
     with in_words(where), warehouse.connect() as connection:
         warehouse.dialect.tune_for_set_work(connection)
-        found, moved = _counts(connection, warehouse, audience, split, name, config)
+        evaluated = connection.scalar(sa.select(_divided_so(warehouse, audience, split).exists()))
+        found = _counts(connection, warehouse, audience, split, name, config) if evaluated else {}
         connection.rollback()
+    if not evaluated:
+        raise AudienceError(
+            "the audience has not been evaluated since it has this split",
+            where=where,
+            remedy=f"materialise the asset audiences/{audience.name} first",
+        )
     order = [group.name for group in split.groups]
     known = [*order, *sorted(set(found) - set(order))]
-    counts = [(group, *found.get(group, (0, 0))) for group in known]
-    return Lift(audience.name, name, config.within, base, compared(counts, base), moved, note)
+    base, note = _baseline(split, baseline, known, where)
+    nobody = _Counted(0, 0, 0, None)
+    counts = [(group, found.get(group, nobody).people, found.get(group, nobody).converted) for group in known]
+    return Lift(
+        audience=audience.name,
+        conversion=name,
+        within=config.within,
+        baseline=base,
+        groups=compared(counts, base),
+        moved=sum(group.moved for group in found.values()),
+        note=note,
+        since=min((group.since for group in found.values() if group.since is not None), default=None),
+    )
 
 
 def split_of(audience: AudienceConfig) -> Split:
@@ -71,8 +94,7 @@ def _conversion(split: Split, name: str | None, where: str) -> tuple[str, Conver
     return name, split.conversions[name]
 
 
-def _baseline(split: Split, name: str | None, where: str) -> tuple[str | None, str]:
-    known = [group.name for group in split.groups]
+def _baseline(split: Split, name: str | None, known: list[str], where: str) -> tuple[str | None, str]:
     if name is not None:
         if name not in known:
             raise DefinitionError(f"there is no group {name!r}", where=where, remedy=f"one of: {', '.join(known)}")
@@ -91,6 +113,16 @@ def _baseline(split: Split, name: str | None, where: str) -> tuple[str | None, s
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The people of one group."""
+
+    people: int
+    converted: int
+    moved: int
+    since: datetime | None
+
+
 def _counts(
     connection: sa.Connection,
     warehouse: Warehouse,
@@ -98,12 +130,9 @@ def _counts(
     split: Split,
     name: str,
     conversion: Conversion,
-) -> tuple[dict[str, tuple[int, int]], int]:
-    """Group -> people, and those of them who converted; and how many people were in several groups."""
-    of_member = _members(warehouse, audience, split).subquery("of_member")
-    people = (
-        sa.select(of_member).where(of_member.c.groups == 1).cte("audience_syncs_people")
-    )  # a name that hides no table of the user
+) -> dict[str, _Counted]:
+    """Group -> its people."""
+    people = _members(warehouse, audience, split).cte("audience_syncs_people")  # a name that hides no table of the user
     events = _conversions(connection, audience, name, conversion)
     in_time = [events.c.at >= people.c.since]
     if conversion.within is not None:
@@ -115,38 +144,60 @@ def _counts(
         .subquery("did")
     )
     query = (
-        sa.select(people.c.split_group, sa.func.count(), sa.func.count(did.c.member_key))
+        sa.select(
+            people.c.split_group,
+            sa.func.count(),
+            sa.func.count(did.c.member_key),
+            sa.func.sum(sa.case((people.c.moved, 1), else_=0)),
+            sa.func.min(people.c.since),
+        )
         .select_from(people.outerjoin(did, did.c.member_key == people.c.member_key))
         .group_by(people.c.split_group)
     )
     try:
-        found = {str(group): (int(whole), int(part)) for group, whole, part in connection.execute(query)}
+        return {
+            str(group): _Counted(int(whole), int(part), int(moved), since.astimezone(UTC))
+            for group, whole, part, moved, since in connection.execute(query)
+        }
     except sa.exc.DBAPIError as error:
         raise _refused(name, error, audience) from None
-    moved = sa.select(sa.func.count()).select_from(of_member).where(of_member.c.groups > 1)
-    return found, int(connection.scalar(moved) or 0)
 
 
 def _members(warehouse: Warehouse, audience: AudienceConfig, split: Split) -> sa.Select[Any]:
-    """member_key, split_group, since, groups: everybody who has had a group, as the split divides people now."""
-    membership, snapshots = warehouse.tables.membership, warehouse.tables.snapshots
-    strata = sa.func.json_array_length(snapshots.c.split["stratify"])
-    return (
+    """member_key, split_group, since, moved: everybody who has had a group, as the split divides people now, with their first."""
+    membership = warehouse.tables.membership
+    divided = _divided_so(warehouse, audience, split).subquery("divided")
+    of_member = membership.c.member_key
+    order = sa.func.row_number().over(partition_by=of_member, order_by=[membership.c.at, membership.c.snapshot_id])
+    least = sa.func.min(membership.c.split_group).over(partition_by=of_member)
+    greatest = sa.func.max(membership.c.split_group).over(partition_by=of_member)
+    events = (
         sa.select(
-            membership.c.member_key,
-            sa.func.min(membership.c.split_group).label("split_group"),
-            sa.func.min(membership.c.at).label("since"),
-            sa.func.count(membership.c.split_group.distinct()).label("groups"),
+            of_member,
+            membership.c.split_group,
+            membership.c.at.label("since"),
+            order.label("nth"),
+            (least != greatest).label("moved"),
         )
-        .join(snapshots, snapshots.c.id == membership.c.snapshot_id)
+        .join(divided, divided.c.id == membership.c.snapshot_id)
         .where(
             membership.c.audience == audience.name,
             membership.c.event.in_(["enter", "move"]),
             membership.c.split_group.is_not(None),
-            snapshots.c.split["salt"].as_string() == salt_of(audience),
-            strata > 0 if split.stratify else strata == 0,
         )
-        .group_by(membership.c.member_key)
+        .subquery("with_group")
+    )
+    return sa.select(events.c.member_key, events.c.split_group, events.c.since, events.c.moved).where(events.c.nth == 1)
+
+
+def _divided_so(warehouse: Warehouse, audience: AudienceConfig, split: Split) -> sa.Select[tuple[int]]:
+    """The audience's snapshots that were divided as now: with another salt, everybody is in their group by another chance."""
+    snapshots = warehouse.tables.snapshots
+    strata = sa.func.json_array_length(snapshots.c.split["stratify"])
+    return sa.select(snapshots.c.id).where(
+        snapshots.c.audience == audience.name,
+        snapshots.c.split["salt"].as_string() == salt_of(audience),
+        strata > 0 if split.stratify else strata == 0,
     )
 
 

@@ -11,7 +11,7 @@ from audience_syncs.cli.show import print_json, print_table, progress_bar
 from audience_syncs.cli.size import AudienceName, find_audience
 from audience_syncs.cli.syncs import Json
 from audience_syncs.model.errors import AudienceError
-from audience_syncs.model.lift import Lift
+from audience_syncs.model.lift import GroupLift, Lift
 from audience_syncs.project import default_defs_dir, load_project
 
 
@@ -94,23 +94,36 @@ def print_lift(lift: Lift) -> None:
     within = f" within {lift.within}" if lift.within else ""
     print_table(
         f"{lift.audience}: {lift.conversion}{within} since they came into the audience",
-        ("Group", "People", "Converted", "Rate", "Difference", "95 % interval", ""),
+        ("Group", "People", "Converted", "Rate, 95 % interval", "Difference, 95 % interval", "Relative", ""),
         [
             (
                 group.group,
                 group.people,
                 group.converted,
-                f"{100 * group.rate:.2f} %",
-                "" if group.difference is None else f"{100 * group.difference:+.2f} points",
-                ""
-                if group.lower is None or group.upper is None
-                else f"{100 * group.lower:+.2f} to {100 * group.upper:+.2f}",
+                _rate(group),
+                _difference(group),
+                "" if group.relative is None else f"{100 * group.relative:+.1f} %",
                 "compared with" if group.is_baseline else group.verdict,
             )
             for group in lift.groups
         ],
     )
+    if lift.since is not None:
+        typer.echo(f"Counted from {lift.since:%Y-%m-%d %H:%M} UTC.")
     if lift.moved:
-        typer.echo(f"{lift.moved:,} people were in several groups, as percentages were changed, and are left out.")
+        typer.echo(f"People whose group changed with the percentages, and who count in their first: {lift.moved:,}.")
     if lift.note:
         typer.echo(lift.note[0].upper() + lift.note[1:] + ".")
+
+
+def _rate(group: GroupLift) -> str:
+    if not group.people:
+        return ""
+    low, high = group.interval
+    return f"{100 * group.rate:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def _difference(group: GroupLift) -> str:
+    if group.difference is None or group.lower is None or group.upper is None:
+        return ""
+    return f"{100 * group.difference:+.2f} points ({100 * group.lower:+.2f} to {100 * group.upper:+.2f})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from math import sqrt
 from statistics import NormalDist
 from typing import Any
@@ -58,12 +59,19 @@ class GroupLift:
     lower: float | None = None
     upper: float | None = None
     """Where that difference is, in 95 of 100 cases."""
+    relative: float | None = None
+    """The difference as a part of the baseline's rate; None also where nobody of the baseline converted."""
     verdict: str = ""
     """In words."""
 
     @property
     def rate(self) -> float:
         return Proportion(self.converted, self.people).rate
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where that rate is, in 95 of 100 cases."""
+        return Proportion(self.converted, self.people).interval()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,11 @@ class Lift:
     baseline: str | None
     groups: Sequence[GroupLift] = field(default_factory=tuple)
     moved: int = 0
-    """People left out, as they were in more than one group: the percentages were changed."""
+    """People who came into another group later, as percentages were changed; they count in their first."""
     note: str = ""
     """Why there is nothing to compare with, where there is not."""
+    since: datetime | None = None
+    """When the first of these people came into their group, in UTC; None without anybody."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -87,6 +97,7 @@ class Lift:
             "conversion": self.conversion,
             "within": self.within,
             "baseline": self.baseline,
+            "since": self.since,
             "moved": self.moved,
             "note": self.note,
             "groups": [
@@ -95,10 +106,13 @@ class Lift:
                     "people": group.people,
                     "converted": group.converted,
                     "rate": group.rate,
+                    "rate_lower": group.interval[0],
+                    "rate_upper": group.interval[1],
                     "is_baseline": group.is_baseline,
                     "difference": group.difference,
                     "lower": group.lower,
                     "upper": group.upper,
+                    "relative": group.relative,
                     "verdict": group.verdict,
                 }
                 for group in self.groups
@@ -125,11 +139,14 @@ def _compared(name: str, people: int, converted: int, *, baseline: str | None, b
         difference=found,
         lower=lower,
         upper=upper,
+        relative=found / base.rate if base.rate else None,
         verdict=_verdict(people, base, str(baseline), lower, upper),
     )
 
 
 def _verdict(people: int, base: Proportion, baseline: str, lower: float, upper: float) -> str:
+    if not people or not base.whole:
+        return f"nobody in {baseline if people else 'the group'} yet"
     if people < ENOUGH or base.whole < ENOUGH:
         fewer = f"only {people:,} people" if people < ENOUGH else f"only {base.whole:,} people in {baseline}"
         return f"too few to tell: {fewer}"
