@@ -10,8 +10,11 @@ import phonenumbers
 import pytest
 import sqlalchemy as sa
 
+from audience_syncs.audiences.compile import compile_audience
 from audience_syncs.demo.shop import ShopError, create_shop, shop_exists, shop_now, tick
+from audience_syncs.model.config import AudienceConfig
 from audience_syncs.project import configured_defs_dir, load_project
+from audience_syncs.warehouse.expressions import PostgreSQLExpressions, readable
 
 TABLES = ("users", "events", "orders", "order_items", "products", "clock")
 
@@ -155,19 +158,26 @@ def test_nobody_gets_the_id_of_somebody_who_left(engine: sa.Engine) -> None:
         seen = newest
 
 
+def sql_of(engine: sa.Engine, audience: AudienceConfig) -> str:
+    """The audience's own SQL, or what its filter is compiled to, now in the shop."""
+    expressions = PostgreSQLExpressions()
+    return audience.sql or readable(compile_audience(audience, expressions, shop_now(engine)), expressions)
+
+
 def test_a_day_moves_people_in_and_out_of_every_audience_and_changes_some(engine: sa.Engine) -> None:
     create_shop(engine, users=20_000)
     audiences = load_project(configured_defs_dir({}), {}).audiences.values()
 
     def members(sql: str) -> dict[int, tuple[object, ...]]:
         with engine.connect() as connection:
-            return {row.user_id: (row.email, row.phone, row.last_name) for row in connection.execute(sa.text(sql))}
+            rows = connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+            return {row.user_id: (row.email, row.phone, row.last_name) for row in rows}
 
-    before = {audience.name: members(audience.sql) for audience in audiences}
+    before = {audience.name: members(sql_of(engine, audience)) for audience in audiences}
     tick(engine, hours=48)
     changed = 0
     for audience in audiences:
-        was, now = before[audience.name], members(audience.sql)
+        was, now = before[audience.name], members(sql_of(engine, audience))
         assert now.keys() - was.keys(), f"nobody entered {audience.name}"
         assert was.keys() - now.keys(), f"nobody left {audience.name}"
         changed += sum(was[member] != now[member] for member in was.keys() & now.keys())
@@ -177,7 +187,7 @@ def test_a_day_moves_people_in_and_out_of_every_audience_and_changes_some(engine
 def test_only_who_agreed_to_ads_and_to_marketing_is_in_an_audience(engine: sa.Engine) -> None:
     create_shop(engine, users=5_000)
     for audience in load_project(configured_defs_dir({}), {}).audiences.values():
-        members = f"SELECT count(*) FROM ({audience.sql}) q JOIN shop.users u USING (user_id)"
+        members = f"SELECT count(*) FROM ({sql_of(engine, audience)}) q JOIN shop.users u USING (user_id)"
         assert one(engine, members) > 0, audience.name
         assert one(engine, f"{members} WHERE NOT (u.ads_consent AND u.marketing_consent)") == 0, audience.name
 
@@ -297,6 +307,9 @@ def test_the_audiences_of_the_demo_have_believable_sizes(engine: sa.Engine, user
     assert project.problems == []
     assert len(project.audiences) >= 3
     for audience in project.audiences.values():
-        members = one(engine, f"SELECT count(*) FROM ({audience.sql}) q")
+        members = one(engine, f"SELECT count(*) FROM ({sql_of(engine, audience)}) q")
         assert least <= members < 0.15 * users, audience.name
-        assert one(engine, f"SELECT count(*) - count(DISTINCT {audience.primary_key}) FROM ({audience.sql}) q") == 0
+        assert (
+            one(engine, f"SELECT count(*) - count(DISTINCT {audience.primary_key}) FROM ({sql_of(engine, audience)}) q")
+            == 0
+        )

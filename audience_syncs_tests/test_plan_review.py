@@ -571,7 +571,7 @@ def test_an_audience_that_refers_to_one_that_fails_is_not_told_either(bench: Ben
 
 
 def row(name: str, *, added: int = 0, failure: Failure | None = None, **more: Any) -> Row:
-    plan = PlanPreview(name, 1, 10, {}, 10, PlanCounts(added=added), "d", 1, more.pop("blocked", None), (), None)
+    plan = PlanPreview(name, 1, 10, 10, PlanCounts(added=added), "d", 1, more.pop("blocked", None), (), None)
     return Row(Review(name, None if failure else plan, 1.0, "l", failure), "meta_ads", "meta", **more)
 
 
